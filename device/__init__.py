@@ -1,0 +1,1 @@
+"""The on-glasses runtime. Importing this package imports nothing: `device.types` is for everyone."""

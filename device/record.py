@@ -1,0 +1,1 @@
+"""Sessions on disk: one MCAP file, appended to in chunks."""

@@ -1,0 +1,1 @@
+"""Sources: iterables of timed values (camera, recording, emulator)."""

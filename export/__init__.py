@@ -1,0 +1,1 @@
+"""From checkpoint to ONNX: export, quantise, check parity through `device.model`, write the card."""

@@ -1,0 +1,1 @@
+"""Networks and their training (torch). Nothing on the glasses imports this."""

@@ -1,0 +1,21 @@
+"""`beheld bench NAME`: one row a bench, one file each."""
+
+from __future__ import annotations
+
+import click
+
+from tools.cli import LazyGroup
+
+BENCHES = {
+    "attention": ("tools.bench.attention", "Attended intervals: eyes alone, scene alone, fused."),
+    "events": ("tools.bench.events", "Fixations, saccades, pursuits against human raters."),
+    "gaze": ("tools.bench.gaze", "Gaze from our pupils against a recording's own gaze."),
+    "pipeline": ("tools.bench.pipeline", "Speed and CPU of the whole loop against always-on."),
+    "pupil": ("tools.bench.pupil", "Pupil centre, mask and blinks against pupil-detectors."),
+}
+"""bench -> (module, one line of help)."""
+
+
+@click.command(cls=LazyGroup, verbs=BENCHES)
+def command() -> None:
+    """Measure a part against its peers, on data it never saw."""
