@@ -69,6 +69,8 @@ class EyeFrame(Timed):
     seq: int
     pixels: Pixels
     exposure_us: int | None = None
+    camera: int = 0
+    """Which of the cameras that look at this eye; most eyewear has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -133,6 +135,8 @@ class Pupil(Timed):
     """0 closed, 1 wide open."""
     confidence: float
     """Probability that the ellipse is right (0..1); not a threshold."""
+    camera: int = 0
+    """As in `EyeFrame`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
