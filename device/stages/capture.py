@@ -1,0 +1,178 @@
+"""The last stage: from decisions to a moment with its video and the evidence of why it was kept.
+
+A ring holds the *encoded* scene packets of the last seconds in memory. When a moment opens, the cut
+begins at the oldest keyframe in the ring, so a snippet starts up to `pre_roll_s` before the trigger
+if the camera was on, and nothing is encoded twice. A moment that the privacy switch closes is erased.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from device.geometry import project
+from device.model import fit
+from device.stages.trace import Trace, summary_of_tags
+from device.types import (
+    Attention,
+    Capture,
+    EmotionEstimate,
+    Gaze,
+    Moment,
+    MomentEnd,
+    MomentStart,
+    Pixels,
+    ResolutionDecision,
+    SceneFrame,
+    SceneGeometry,
+    ScenePacket,
+    Tags,
+    Value,
+    WakeChange,
+)
+
+PRIVACY = "privacy"
+"""Reason of a `MomentEnd` after which nothing of the moment may be left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureSettings:
+    pre_roll_s: float = 5.0
+    """Longest stretch of video kept from before the trigger."""
+    thumbnail_width_px: int = 480
+    gaze_trace_hz: float = 60.0
+    """Rate to which the gaze trace in the evidence is thinned."""
+
+
+class CaptureStage:
+    """Collects what passes; emits `Moment` and `Capture` when a moment ends.
+
+    `session_id` and the start of the moment make its id, so that the same recording gives the same
+    ids. `context` is what is true of every moment of the session (thresholds, model hashes).
+    """
+
+    name = "capture"
+    wants = (
+        ScenePacket,
+        SceneFrame,
+        Gaze,
+        Attention,
+        EmotionEstimate,
+        ResolutionDecision,
+        Tags,
+        WakeChange,
+        MomentStart,
+        MomentEnd,
+    )
+
+    def __init__(
+        self,
+        session_id: str,
+        geometry: SceneGeometry | None,
+        context: Mapping[str, Any],
+        settings: CaptureSettings | None = None,
+    ) -> None:
+        self._session_id = session_id
+        self._geometry = geometry
+        self._context = dict(context)
+        self._settings = settings or CaptureSettings()
+        self._ring: deque[ScenePacket] = deque()
+        self._trace = Trace(gaze_hz=self._settings.gaze_trace_hz)
+        self._open: MomentStart | None = None
+        self._thumbnail: tuple[float, Pixels] | None = None
+        self._last_frame: SceneFrame | None = None
+
+    def step(self, value: Value) -> Iterable[Value]:
+        match value:
+            case ScenePacket():
+                self._push(value)
+            case SceneFrame():
+                self._last_frame = value
+            case MomentStart():
+                if self._open is None:
+                    self._open = value
+                    self._thumbnail = None
+                self._trace.add_reason(value)
+            case MomentEnd():
+                return self._close(value.t_ns, value.reason)
+            case Gaze():
+                self._trace.add_gaze(value, self._fractions(value))
+            case Attention():
+                self._trace.add(value)
+                self._consider_thumbnail(value)
+            case _:
+                self._trace.add(value)
+        if self._open is None:
+            self._trace.forget_before(value.t_ns - self._pre_roll_ns)
+        return ()
+
+    def finish(self, end_ns: int) -> Iterable[Value]:
+        """A moment still open when the session ends is kept."""
+        return self._close(end_ns, "the session ended") if self._open else ()
+
+    @property
+    def _pre_roll_ns(self) -> int:
+        return round(self._settings.pre_roll_s * 1e9)
+
+    def _push(self, packet: ScenePacket) -> None:
+        """Keep whole groups of pictures: drop the oldest while the next group still covers all."""
+        self._ring.append(packet)
+        if self._open is not None:
+            return
+        horizon_ns = packet.t_ns - self._pre_roll_ns
+        while self._ring[0].t_ns < horizon_ns:
+            self._ring.popleft()
+        while self._ring and not self._ring[0].keyframe:
+            self._ring.popleft()
+
+    def _consider_thumbnail(self, attention: Attention) -> None:
+        frame = self._last_frame
+        if self._open is None or frame is None or frame.t_ns != attention.t_ns:
+            return
+        if self._thumbnail is None or attention.probability > self._thumbnail[0]:
+            self._thumbnail = (attention.probability, frame.pixels)
+
+    def _close(self, end_ns: int, reason: str) -> Iterable[Value]:
+        start, self._open = self._open, None
+        if start is None:
+            return
+        packets = tuple(self._ring)
+        trace, self._trace = self._trace, Trace(gaze_hz=self._settings.gaze_trace_hz)
+        self._ring.clear()
+        if reason == PRIVACY:
+            return
+        first_ns = min([start.t_ns, *(p.t_ns for p in packets[:1])])
+        moment = Moment(
+            start_ns=start.t_ns,
+            end_ns=end_ns,
+            id=f"{self._session_id}-{start.t_ns // 1_000_000:09d}",
+            reasons=trace.reasons(),
+            tags=summary_of_tags(trace.tags),
+            evidence={**trace.evidence(), **self._context, "ended": reason},
+        )
+        yield moment
+        yield Capture(
+            start_ns=first_ns,
+            end_ns=max([end_ns, *(p.t_ns for p in packets[-1:])]),
+            moment=moment,
+            packets=packets,
+            thumbnail=self._make_thumbnail(),
+        )
+
+    def _make_thumbnail(self) -> Pixels | None:
+        if self._thumbnail is not None:
+            pixels = self._thumbnail[1]
+        elif self._last_frame is not None:
+            pixels = self._last_frame.pixels
+        else:
+            return None
+        width_px = min(self._settings.thumbnail_width_px, pixels.shape[1])
+        return fit(pixels, (width_px, round(pixels.shape[0] * width_px / pixels.shape[1])))
+
+    def _fractions(self, gaze: Gaze) -> tuple[float, float] | None:
+        if self._geometry is None:
+            return None
+        x_px, y_px = project(self._geometry, gaze.azimuth_deg, gaze.elevation_deg)
+        return float(x_px) / self._geometry.width_px, float(y_px) / self._geometry.height_px
