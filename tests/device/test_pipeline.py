@@ -95,7 +95,7 @@ class Counter:
 def test_a_value_falls_once_through_the_stages_in_order_and_everything_reaches_the_sinks() -> None:
     pairs, counter, got = Pairs(), Counter(), []
     report = run(Listed([gaze(t) for t in range(5)]), [pairs, counter], [got.append])
-    kinds = "Gaze Gaze Fixation Gaze Gaze Fixation Gaze Fixation Gap".split()
+    kinds = ["Gaze", "Gaze", "Fixation", "Gaze", "Gaze", "Fixation", "Gaze", "Fixation", "Gap"]
     assert [type(v).__name__ for v in got] == kinds  # the gap: there was not one eye frame
     assert len(counter.seen) == 3
     assert report.stages["pairs"].calls == 5
