@@ -156,8 +156,11 @@ class Movement(StrEnum):
     FIXATION = "fixation"
     PURSUIT = "pursuit"
     SACCADE = "saccade"
+    PSO = "pso"
+    """Post-saccadic oscillation: the eye still rings after a saccade."""
     BLINK = "blink"
     UNKNOWN = "unknown"
+    """The eye is lost, and not by a blink."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
