@@ -179,6 +179,14 @@ def sealed(spool: Path) -> list[Path]:
     return sorted(p for p in spool.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises StorageError."""
+    partial = path.with_name(f".writing-{path.name}")
+    with _storage(path):
+        _write(partial, content)
+        partial.replace(path)
+
+
 def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as handle:
         handle.write(content)
