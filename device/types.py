@@ -399,3 +399,5 @@ class SessionHeader:
     """The recording carries its own gaze: the gaze stage is skipped."""
     brings_packets: bool = False
     """The recording carries encoded scene video: nothing is encoded again."""
+    notes: tuple[str, ...] = ()
+    """What the source had to assume or could not read, one plain sentence each."""
