@@ -1,0 +1,347 @@
+"""The host's side of the conversation with the microcontroller, without I/O.
+
+Bytes from the port go into `receive`, time passes in `tick`, bytes for the port come out of
+`outgoing`. What happened comes back as events. Legal moves of the link are the table `MOVES`; a
+missing entry is an error of the other side and closes the link, which then greets again.
+
+Commands are acknowledged: sent again with the same sequence number until the answer comes or the
+tries are used up, and the MCU carries out a repeated number once. Telemetry is never acknowledged;
+what is missing shows as a gap in the sequence numbers and is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from google.protobuf.message import DecodeError
+
+from firmware_bridge import wire_pb2 as wire
+from firmware_bridge.clock import ClockFit
+from firmware_bridge.digest import table_digest
+from firmware_bridge.framing import Decoder, encode
+
+SEQUENCES = 1 << 32
+COMMANDS = ("set_camera", "set_leds", "set_indicator", "haptic", "sleep", "reboot", "get_info")
+"""Bodies the MCU answers with an Ack."""
+
+
+class State(StrEnum):
+    CLOSED = "closed"
+    GREETING = "greeting"
+    """Our Hello is on its way."""
+    READY = "ready"
+    REFUSED = "refused"
+    """The other side has other message definitions; only new firmware helps."""
+
+
+class Move(StrEnum):
+    OPEN = "open"
+    SAME_HELLO = "hello"
+    OTHER_HELLO = "hello of another version"
+    PACKET = "packet"
+    SILENCE = "silence"
+    CLOSE = "close"
+
+
+MOVES: dict[tuple[State, Move], State] = {
+    (State.CLOSED, Move.OPEN): State.GREETING,
+    (State.CLOSED, Move.CLOSE): State.CLOSED,
+    (State.GREETING, Move.SAME_HELLO): State.READY,
+    (State.GREETING, Move.OTHER_HELLO): State.REFUSED,
+    (State.GREETING, Move.PACKET): State.GREETING,  # telemetry of an MCU that has not heard us yet
+    (State.GREETING, Move.SILENCE): State.GREETING,
+    (State.GREETING, Move.CLOSE): State.CLOSED,
+    (State.READY, Move.PACKET): State.READY,
+    (State.READY, Move.SAME_HELLO): State.READY,  # the MCU has restarted
+    (State.READY, Move.OTHER_HELLO): State.REFUSED,
+    (State.READY, Move.SILENCE): State.GREETING,
+    (State.READY, Move.CLOSE): State.CLOSED,
+    (State.REFUSED, Move.PACKET): State.REFUSED,
+    (State.REFUSED, Move.OTHER_HELLO): State.REFUSED,
+    (State.REFUSED, Move.SAME_HELLO): State.READY,  # flashed while we watched
+    (State.REFUSED, Move.SILENCE): State.GREETING,
+    (State.REFUSED, Move.CLOSE): State.CLOSED,
+}
+
+
+class IllegalMoveError(Exception):
+    """A move the table does not have: a fault of the caller, not of the line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """A packet from the MCU; `t_ns` is its stamp in host time, or of its arrival while unfitted."""
+
+    t_ns: int
+    packet: wire.Packet
+    stamped: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """The end of a command. `result` is None if no answer came in all tries."""
+
+    sequence: int
+    result: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """The link moved; `why` is for people."""
+
+    before: State
+    after: State
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """`count` packets of the MCU did not arrive."""
+
+    count: int
+
+
+Event = Telemetry | Answered | Changed | Lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSettings:
+    name: str = "host"
+    hello_every_ms: float = 500.0
+    heartbeat_every_ms: float = 1000.0
+    time_every_ms: float = 1000.0
+    retry_after_ms: float = 100.0
+    tries: int = 8
+    """With 1 % of bytes damaged a 40-byte command fails one time in three; eight tries leave 2e-4."""
+    silence_ms: float = 3000.0
+
+
+@dataclass(slots=True)
+class _Pending:
+    packet: bytes
+    due_ns: int
+    tries: int
+
+
+@dataclass(slots=True)
+class LinkCounts:
+    """What the line did, over the whole session."""
+
+    received: int = 0
+    lost: int = 0
+    repeated: int = 0
+    undecodable: int = 0
+    retried: int = 0
+    restarts: int = 0
+
+
+@dataclass(slots=True)
+class Link:
+    """One conversation. Times are the caller's monotonic nanoseconds and must not run backwards."""
+
+    settings: LinkSettings = field(default_factory=LinkSettings)
+    digest: int = field(default_factory=table_digest)
+    state: State = State.CLOSED
+    clock: ClockFit = field(default_factory=ClockFit)
+    counts: LinkCounts = field(default_factory=LinkCounts)
+    _decoder: Decoder = field(default_factory=Decoder)
+    _out: bytearray = field(default_factory=bytearray)
+    _sequence: int = 0
+    _expected: int | None = None
+    _pending: dict[int, _Pending] = field(default_factory=dict)
+    _heard_ns: int = 0
+    _hello_ns: int | None = None
+    _beat_ns: int = 0
+    _time_ns: int = 0
+
+    @property
+    def damaged(self) -> int:
+        """Frames that were not whole, right frames."""
+        return self._decoder.damaged
+
+    def open(self, now_ns: int) -> list[Event]:
+        """Begin to greet."""
+        self._heard_ns = now_ns
+        events = self._move(Move.OPEN, "opened")
+        self._greet(now_ns, reply=False)
+        return events
+
+    def close(self) -> list[Event]:
+        """Give up the conversation; commands without an answer end as unanswered."""
+        return self._move(Move.CLOSE, "closed by the host") + self._abandon("the link was closed")
+
+    def outgoing(self) -> bytes:
+        """What the port should send now."""
+        out, self._out = bytes(self._out), bytearray()
+        return out
+
+    def command(self, now_ns: int, **body: object) -> int:
+        """Send one command (`haptic=wire.Haptic(...)`); its sequence number comes back in `Answered`.
+
+        Raises IllegalMoveError if the link is not ready or the body is not a command.
+        """
+        ((kind, message),) = body.items()
+        if kind not in COMMANDS or self.state is not State.READY:
+            raise IllegalMoveError(f"{kind} while {self.state}")
+        sequence = self._sequence
+        packet = self._send(now_ns, **{kind: message})
+        due_ns = now_ns + round(self.settings.retry_after_ms * 1e6)
+        self._pending[sequence] = _Pending(packet=packet, due_ns=due_ns, tries=1)
+        return sequence
+
+    def receive(self, chunk: bytes, now_ns: int) -> list[Event]:
+        """Bytes from the port, however they are cut."""
+        events: list[Event] = []
+        for payload in self._decoder.feed(chunk):
+            packet = wire.Packet()
+            try:
+                packet.ParseFromString(payload)
+            except DecodeError:
+                self.counts.undecodable += 1
+                continue
+            events += self._take(packet, now_ns)
+        return events
+
+    def tick(self, now_ns: int) -> list[Event]:
+        """Time has passed: greet, beat, ask for the time, send again, notice silence."""
+        if self.state is State.CLOSED:
+            return []
+        events: list[Event] = []
+        if now_ns - self._heard_ns > self.settings.silence_ms * 1e6:
+            self._heard_ns = now_ns
+            if self.state is not State.GREETING:
+                events += self._move(Move.SILENCE, "nothing was heard from the microcontroller")
+                events += self._abandon("the link fell silent")
+        if self.state is State.GREETING:
+            since_ns = now_ns - (self._hello_ns or 0)
+            if self._hello_ns is None or since_ns >= self.settings.hello_every_ms * 1e6:
+                self._greet(now_ns, reply=False)
+        if self.state is State.READY:
+            self._beat(now_ns)
+            events += self._retry(now_ns)
+        return events
+
+    def _take(self, packet: wire.Packet, now_ns: int) -> list[Event]:
+        kind = packet.WhichOneof("body")
+        if kind is None:
+            self.counts.undecodable += 1
+            return []
+        self._heard_ns = now_ns
+        if kind == "hello":
+            return self._hello(packet, now_ns)
+        if self.state is not State.READY:
+            return self._move(Move.PACKET, kind)
+        events = self._in_sequence(packet.sequence)
+        if events is None:
+            return []
+        if kind == "ack":
+            return events + self._acknowledged(packet.ack)
+        if kind == "time_reply":
+            self._timed(packet, now_ns)
+            return events
+        if kind == "heartbeat":
+            return events
+        fit = self.clock.fit
+        stamp_ns = now_ns if fit is None else min(now_ns, fit.host_ns(packet.t_us))
+        return [*events, Telemetry(t_ns=stamp_ns, packet=packet, stamped=fit is not None)]
+
+    def _hello(self, packet: wire.Packet, now_ns: int) -> list[Event]:
+        hello = packet.hello
+        if hello.digest != self.digest:
+            why = (
+                f"microcontroller '{hello.name}' speaks {hello.digest:016x}, "
+                f"this program {self.digest:016x}; install matching firmware"
+            )
+            return self._move(Move.OTHER_HELLO, why)
+        events: list[Event] = []
+        if self.state is State.READY and not hello.reply:
+            self.counts.restarts += 1
+            self.clock.reset()
+            events += self._abandon("the microcontroller restarted")
+        events += self._move(Move.SAME_HELLO, f"microcontroller '{hello.name}' answers")
+        self._expected = (packet.sequence + 1) % SEQUENCES
+        self.counts.received += 1
+        if not hello.reply:
+            self._greet(now_ns, reply=True)
+        return events
+
+    def _in_sequence(self, sequence: int) -> list[Event] | None:
+        """Count what is missing before this packet; None for one that came before or is repeated."""
+        ahead = 0 if self._expected is None else (sequence - self._expected) % SEQUENCES
+        if ahead >= SEQUENCES // 2:
+            self.counts.repeated += 1
+            return None
+        self._expected = (sequence + 1) % SEQUENCES
+        self.counts.received += 1
+        self.counts.lost += ahead
+        return [Lost(count=ahead)] if ahead else []
+
+    def _acknowledged(self, ack: wire.Ack) -> list[Event]:
+        if self._pending.pop(ack.of_sequence, None) is None:
+            return []  # the answer to an earlier try came after all
+        return [Answered(sequence=ack.of_sequence, result=ack.result, text=ack.text)]
+
+    def _timed(self, packet: wire.Packet, now_ns: int) -> None:
+        reply = packet.time_reply
+        try:
+            self.clock.add(
+                sent_ns=reply.host_us * 1000,
+                received_us=reply.received_us,
+                replied_us=packet.t_us,
+                returned_ns=now_ns,
+            )
+        except ValueError:
+            self.counts.undecodable += 1
+
+    def _beat(self, now_ns: int) -> None:
+        if now_ns - self._beat_ns >= self.settings.heartbeat_every_ms * 1e6:
+            self._beat_ns = now_ns
+            received = self.counts.received % SEQUENCES
+            beat = wire.Heartbeat(received=received, damaged=self.damaged % SEQUENCES)
+            self._send(now_ns, heartbeat=beat)
+        if now_ns - self._time_ns >= self.settings.time_every_ms * 1e6:
+            self._time_ns = now_ns
+            self._send(now_ns, time_request=wire.TimeRequest(host_us=now_ns // 1000))
+
+    def _retry(self, now_ns: int) -> list[Event]:
+        events: list[Event] = []
+        for sequence, pending in list(self._pending.items()):
+            if now_ns < pending.due_ns:
+                continue
+            if pending.tries >= self.settings.tries:
+                del self._pending[sequence]
+                text = f"no answer to {pending.tries} tries"
+                events.append(Answered(sequence=sequence, result=None, text=text))
+                continue
+            pending.tries += 1
+            pending.due_ns = now_ns + round(self.settings.retry_after_ms * 1e6)
+            self.counts.retried += 1
+            self._out += pending.packet
+        return events
+
+    def _abandon(self, why: str) -> list[Event]:
+        lost = [Answered(sequence=number, result=None, text=why) for number in self._pending]
+        self._pending.clear()
+        return list(lost)
+
+    def _greet(self, now_ns: int, *, reply: bool) -> None:
+        self._hello_ns = now_ns
+        hello = wire.Hello(digest=self.digest, name=self.settings.name, reply=reply)
+        self._send(now_ns, hello=hello)
+
+    def _send(self, now_ns: int, **body: object) -> bytes:
+        packet = wire.Packet(sequence=self._sequence, t_us=now_ns // 1000, **body)  # type: ignore[arg-type]
+        self._sequence = (self._sequence + 1) % SEQUENCES
+        framed = encode(packet.SerializeToString())
+        self._out += framed
+        return framed
+
+    def _move(self, move: Move, why: str) -> list[Event]:
+        before = self.state
+        after = MOVES.get((before, move))
+        if after is None:
+            raise IllegalMoveError(f"{move} while {before}")
+        self.state = after
+        return [] if after is before else [Changed(before=before, after=after, why=why)]
