@@ -1,0 +1,236 @@
+"""Fixation, pursuit, saccade, oscillation and blink from a stream of gaze, online, any rate.
+
+Pure algorithm, plain floats, constant memory: a sample goes in, samples come out with their final
+label, none later than `delay_ms` after they went in (as long as samples keep coming). Fast movements
+are found by `device.saccades`; what lies between them is fixation or pursuit by how steadily it drifts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from device.saccades import FAST, NS, RINGING, SLOW, Loss, Saccades, SaccadeSettings, Sample
+from device.types import Movement
+
+
+@dataclass(frozen=True, slots=True)
+class EventSettings:
+    """Where the numbers come from is in docs/eye-movements.md."""
+
+    delay_ms: float = 150.0
+    """A sample's label is final this long after the sample, at most."""
+    min_confidence: float = 0.3
+    """Gaze below it counts as a lost eye."""
+    min_blink_ms: float = 50.0
+    max_blink_ms: float = 800.0
+    """A lost eye is a blink between these; longer, and it is simply lost."""
+    bin_ms: float = 20.0
+    """Slow phases are judged in bins of this length."""
+    window_ms: float = 250.0
+    """How far back drift is measured."""
+    pursuit_deg_s: float = 2.0
+    """Steady drift above it is pursuit."""
+    saccades: SaccadeSettings = field(default_factory=SaccadeSettings)
+
+
+class Labelled(NamedTuple):
+    """One sample with its final label."""
+
+    t_ns: int
+    movement: Movement
+    since_ns: int
+    x_deg: float
+    y_deg: float
+    speed_deg_s: float
+    confidence: float
+    joined: bool
+    """False where samples are missing just before it."""
+
+
+class Bin:
+    """Up to `bin_ms` of one slow phase."""
+
+    __slots__ = ("confidence", "movement", "n", "phase", "speed", "start_ns", "t_s", "x", "y")
+
+    def __init__(self, start_ns: int, phase: int) -> None:
+        self.start_ns = start_ns
+        self.phase = phase
+        self.n = 0
+        self.t_s = 0.0
+        self.x = 0.0
+        self.y = 0.0
+        self.speed = 0.0
+        self.movement = Movement.UNKNOWN
+        self.confidence = 0.0
+
+    def add(self, sample: Sample) -> None:
+        self.n += 1
+        w = 1.0 / self.n
+        self.t_s += w * ((sample.t_ns - self.start_ns) / NS - self.t_s)
+        self.x += w * (sample.x - self.x)
+        self.y += w * (sample.y - self.y)
+
+
+class SlowPhases:
+    """Fixation or pursuit, bin by bin."""
+
+    def __init__(self, settings: EventSettings) -> None:
+        self._settings = settings
+        self._bin_ns = round(settings.bin_ms * 1e6)
+        self._window_ns = round(settings.window_ms * 1e6)
+        self._bins: deque[Bin] = deque(maxlen=64)
+        self._phase = 0
+        self._open: Bin | None = None
+
+    def push(self, sample: Sample) -> None:
+        """Take the next sample of a slow phase."""
+        current = self._open
+        if current is None or sample.t_ns - current.start_ns >= self._bin_ns:
+            current = self._open = Bin(sample.t_ns, self._phase)
+            self._bins.append(current)
+        current.add(sample)
+        sample.part = current
+
+    def cut(self) -> None:
+        """The slow phase is over."""
+        if self._open is not None:
+            self._open = None
+            self._phase += 1
+
+    def judge(self, wanted: Bin) -> None:
+        """Decide on a bin from the bins of its phase around it."""
+        near = [
+            b
+            for b in self._bins
+            if b.phase == wanted.phase and b.start_ns >= wanted.start_ns - self._window_ns
+        ]
+        wanted.speed = _drift_deg_s(near, wanted.start_ns)
+        limit = self._settings.pursuit_deg_s
+        pursuit = wanted.speed > limit
+        wanted.movement = Movement.PURSUIT if pursuit else Movement.FIXATION
+        wanted.confidence = 1.0 / (1.0 + math.exp(-abs(wanted.speed - limit) / limit))
+
+
+def _drift_deg_s(bins: list[Bin], origin_ns: int) -> float:
+    """Speed of the straight line through the bins."""
+    n = st = sx = sy = stt = stx = sty = 0.0
+    for b in bins:
+        w = b.n
+        t = (b.start_ns - origin_ns) / NS + b.t_s
+        n += w
+        st += w * t
+        sx += w * b.x
+        sy += w * b.y
+        stt += w * t * t
+        stx += w * t * b.x
+        sty += w * t * b.y
+    spread = stt - st * st / n
+    if spread <= 0:
+        return 0.0
+    return math.hypot(stx - st * sx / n, sty - st * sy / n) / spread
+
+
+class EyeMovements:
+    """Labels a stream of gaze, sample by sample."""
+
+    def __init__(self, settings: EventSettings | None = None) -> None:
+        self._settings = settings or EventSettings()
+        self._saccades = Saccades(self._settings.saccades)
+        self._slow = SlowPhases(self._settings)
+        self._delay_ns = round(self._settings.delay_ms * 1e6)
+        self._max_gap_ns = round(self._settings.saccades.max_gap_ms * 1e6)
+        self._held: deque[Sample] = deque()
+        self._fresh: deque[Sample] = deque()
+        """Held samples whose mark is not final yet."""
+        self._newest_ns = -1
+        self._movement = Movement.UNKNOWN
+        self._since_ns = 0
+        self._joined = False
+
+    def push(
+        self,
+        t_ns: int,
+        x_deg: float,
+        y_deg: float,
+        confidence: float = 1.0,
+        pupil: float = math.nan,
+    ) -> list[Labelled]:
+        """Take one sample; return those whose label is now final, oldest first.
+
+        A sample not later than the one before is left out.
+        """
+        if t_ns <= self._newest_ns:
+            return []
+        gap_ns = t_ns - self._newest_ns
+        step_ns = round(self._saccades.velocity.step_s * NS)
+        if gap_ns > max(self._max_gap_ns, 3 * step_ns) and self._newest_ns >= 0:
+            out = self.flush()
+            self._joined = False
+        else:
+            out = []
+        self._newest_ns = t_ns
+        sample = Sample(t_ns, x_deg, y_deg, pupil)
+        self._held.append(sample)
+        self._fresh.append(sample)
+        if confidence >= self._settings.min_confidence and math.isfinite(x_deg + y_deg):
+            self._saccades.push(sample)
+        else:
+            self._saccades.lost(sample)
+        self._settle(self._saccades.settled_ns)
+        due_ns = t_ns + step_ns - self._delay_ns
+        held = self._held
+        while held and held[0].t_ns <= due_ns:
+            out.append(self._label(held.popleft()))
+        return out
+
+    def flush(self) -> list[Labelled]:
+        """Label what is held: the stream is over or interrupted."""
+        self._settle(self._newest_ns)
+        out = [self._label(sample) for sample in self._held]
+        self._held.clear()
+        self._saccades.interrupt()
+        self._slow.cut()
+        return out
+
+    def _settle(self, until_ns: int) -> None:
+        fresh = self._fresh
+        while fresh and fresh[0].t_ns <= until_ns:
+            sample = fresh.popleft()
+            if sample.mark == SLOW:
+                self._slow.push(sample)
+            else:
+                self._slow.cut()
+
+    def _label(self, sample: Sample) -> Labelled:
+        if self._fresh and self._fresh[0] is sample:
+            self._settle(sample.t_ns)
+        part = sample.part
+        x, y, speed, confidence = sample.x, sample.y, sample.speed, 1.0
+        if isinstance(part, Bin):
+            if part.movement is Movement.UNKNOWN:
+                self._slow.judge(part)
+            movement, speed, confidence = part.movement, part.speed, part.confidence
+        elif isinstance(part, Loss):
+            movement = self._lost(part, sample.t_ns)
+            x = y = math.nan
+        else:
+            movement = _MARKS[sample.mark]
+        joined = self._joined
+        if movement is not self._movement or not joined:
+            self._movement = movement
+            self._since_ns = sample.t_ns
+            self._joined = True
+        return Labelled(sample.t_ns, movement, self._since_ns, x, y, speed, confidence, joined)
+
+    def _lost(self, loss: Loss, t_ns: int) -> Movement:
+        s = self._settings
+        blink = loss.end_ns - loss.start_ns >= s.min_blink_ms * 1e6
+        if blink and t_ns - loss.start_ns <= s.max_blink_ms * 1e6:
+            return Movement.BLINK
+        return Movement.UNKNOWN
+
+
+_MARKS = {FAST: Movement.SACCADE, RINGING: Movement.PSO, SLOW: Movement.UNKNOWN}
