@@ -4,90 +4,93 @@
 # source: wire.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "wire.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'wire.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\nwire.proto\x12\x0b\x62\x65held.wire"4\n\x05Hello\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x06\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05reply\x18\x03 \x01(\x08".\n\tHeartbeat\x12\x10\n\x08received\x18\x01 \x01(\r\x12\x0f\n\x07\x64\x61maged\x18\x02 \x01(\r"M\n\x03\x41\x63k\x12\x13\n\x0bof_sequence\x18\x01 \x01(\r\x12#\n\x06result\x18\x02 \x01(\x0e\x32\x13.beheld.wire.Result\x12\x0c\n\x04text\x18\x03 \x01(\t"\x1e\n\x0bTimeRequest\x12\x0f\n\x07host_us\x18\x01 \x01(\x06"1\n\tTimeReply\x12\x0f\n\x07host_us\x18\x01 \x01(\x06\x12\x13\n\x0breceived_us\x18\x02 \x01(\x06"\xa2\x01\n\x08\x45yeChunk\x12\x1d\n\x03\x65ye\x18\x01 \x01(\x0e\x32\x10.beheld.wire.Eye\x12\x0e\n\x06\x63\x61mera\x18\x02 \x01(\r\x12\r\n\x05\x66rame\x18\x03 \x01(\r\x12\x10\n\x08width_px\x18\x04 \x01(\r\x12\x11\n\theight_px\x18\x05 \x01(\r\x12\x0e\n\x06offset\x18\x06 \x01(\r\x12\x0e\n\x06pixels\x18\x07 \x01(\x0c\x12\x13\n\x0b\x65xposure_us\x18\x08 \x01(\r"I\n\x08ImuBatch\x12\x13\n\x0binterval_us\x18\x01 \x01(\r\x12\x13\n\x0bgyro_mdeg_s\x18\x02 \x03(\x11\x12\x13\n\x0b\x61\x63\x63\x65l_mm_s2\x18\x03 \x03(\x11"8\n\x05Power\x12\x0c\n\x04rail\x18\x01 \x01(\t\x12\x10\n\x08power_uw\x18\x02 \x01(\r\x12\x0f\n\x07span_us\x18\x03 \x01(\r"v\n\x07\x42\x61ttery\x12\x17\n\x0f\x63harge_permille\x18\x01 \x01(\r\x12\x12\n\nvoltage_mv\x18\x02 \x01(\r\x12\x12\n\ncurrent_ma\x18\x03 \x01(\x11\x12\x18\n\x10temperature_cdeg\x18\x04 \x01(\x11\x12\x10\n\x08\x63harging\x18\x05 \x01(\x08"\x14\n\x04Worn\x12\x0c\n\x04worn\x18\x01 \x01(\x08")\n\x06\x42utton\x12\x0e\n\x06\x62utton\x18\x01 \x01(\r\x12\x0f\n\x07pressed\x18\x02 \x01(\x08"(\n\x0c\x41mbientLight\x12\x18\n\x10illuminance_mlux\x18\x01 \x01(\r"\x1b\n\rPrivacySwitch\x12\n\n\x02on\x18\x01 \x01(\x08";\n\x05\x46\x61ult\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.beheld.wire.FaultKind\x12\x0c\n\x04text\x18\x02 \x01(\t"9\n\x03Log\x12$\n\x05level\x18\x01 \x01(\x0e\x32\x15.beheld.wire.LogLevel\x12\x0c\n\x04text\x18\x02 \x01(\t"\x8d\x01\n\tSetCamera\x12#\n\x06\x63\x61mera\x18\x01 \x01(\x0e\x32\x13.beheld.wire.Camera\x12%\n\x04mode\x18\x02 \x01(\x0e\x32\x17.beheld.wire.CameraMode\x12\x0f\n\x07rate_hz\x18\x03 \x01(\r\x12\x10\n\x08width_px\x18\x04 \x01(\r\x12\x11\n\theight_px\x18\x05 \x01(\r"O\n\x07SetLeds\x12\x1d\n\x03\x65ye\x18\x01 \x01(\x0e\x32\x10.beheld.wire.Eye\x12\x12\n\ncurrent_ma\x18\x02 \x01(\r\x12\x11\n\tstrobe_us\x18\x03 \x01(\r"9\n\x0cSetIndicator\x12)\n\tindicator\x18\x01 \x01(\x0e\x32\x16.beheld.wire.Indicator"8\n\x06Haptic\x12\x13\n\x0b\x64uration_ms\x18\x01 \x01(\r\x12\x19\n\x11strength_permille\x18\x02 \x01(\r"\x1c\n\x05Sleep\x12\x13\n\x0b\x64uration_ms\x18\x01 \x01(\r"\x08\n\x06Reboot"\t\n\x07GetInfo"I\n\x04Info\x12\x10\n\x08\x66irmware\x18\x01 \x01(\t\x12\r\n\x05\x62oard\x18\x02 \x01(\t\x12\x10\n\x08uptime_s\x18\x03 \x01(\r\x12\x0e\n\x06resets\x18\x04 \x01(\r"\xef\x07\n\x06Packet\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0c\n\x04t_us\x18\x02 \x01(\x06\x12#\n\x05hello\x18\x03 \x01(\x0b\x32\x12.beheld.wire.HelloH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.beheld.wire.HeartbeatH\x00\x12\x1f\n\x03\x61\x63k\x18\x05 \x01(\x0b\x32\x10.beheld.wire.AckH\x00\x12\x30\n\x0ctime_request\x18\x06 \x01(\x0b\x32\x18.beheld.wire.TimeRequestH\x00\x12,\n\ntime_reply\x18\x07 \x01(\x0b\x32\x16.beheld.wire.TimeReplyH\x00\x12*\n\teye_chunk\x18\x08 \x01(\x0b\x32\x15.beheld.wire.EyeChunkH\x00\x12*\n\timu_batch\x18\t \x01(\x0b\x32\x15.beheld.wire.ImuBatchH\x00\x12#\n\x05power\x18\n \x01(\x0b\x32\x12.beheld.wire.PowerH\x00\x12\'\n\x07\x62\x61ttery\x18\x0b \x01(\x0b\x32\x14.beheld.wire.BatteryH\x00\x12!\n\x04worn\x18\x0c \x01(\x0b\x32\x11.beheld.wire.WornH\x00\x12%\n\x06\x62utton\x18\r \x01(\x0b\x32\x13.beheld.wire.ButtonH\x00\x12\x32\n\rambient_light\x18\x0e \x01(\x0b\x32\x19.beheld.wire.AmbientLightH\x00\x12\x34\n\x0eprivacy_switch\x18\x0f \x01(\x0b\x32\x1a.beheld.wire.PrivacySwitchH\x00\x12#\n\x05\x66\x61ult\x18\x10 \x01(\x0b\x32\x12.beheld.wire.FaultH\x00\x12\x1f\n\x03log\x18\x11 \x01(\x0b\x32\x10.beheld.wire.LogH\x00\x12,\n\nset_camera\x18\x12 \x01(\x0b\x32\x16.beheld.wire.SetCameraH\x00\x12(\n\x08set_leds\x18\x13 \x01(\x0b\x32\x14.beheld.wire.SetLedsH\x00\x12\x32\n\rset_indicator\x18\x14 \x01(\x0b\x32\x19.beheld.wire.SetIndicatorH\x00\x12%\n\x06haptic\x18\x15 \x01(\x0b\x32\x13.beheld.wire.HapticH\x00\x12#\n\x05sleep\x18\x16 \x01(\x0b\x32\x12.beheld.wire.SleepH\x00\x12%\n\x06reboot\x18\x17 \x01(\x0b\x32\x13.beheld.wire.RebootH\x00\x12(\n\x08get_info\x18\x18 \x01(\x0b\x32\x14.beheld.wire.GetInfoH\x00\x12!\n\x04info\x18\x19 \x01(\x0b\x32\x11.beheld.wire.InfoH\x00\x42\x06\n\x04\x62ody*"\n\x03\x45ye\x12\x0c\n\x08\x45YE_LEFT\x10\x00\x12\r\n\tEYE_RIGHT\x10\x01*=\n\nCameraMode\x12\x0e\n\nCAMERA_OFF\x10\x00\x12\x0e\n\nCAMERA_LOW\x10\x01\x12\x0f\n\x0b\x43\x41MERA_FULL\x10\x02*E\n\x06\x43\x61mera\x12\x10\n\x0c\x43\x41MERA_SCENE\x10\x00\x12\x13\n\x0f\x43\x41MERA_EYE_LEFT\x10\x01\x12\x14\n\x10\x43\x41MERA_EYE_RIGHT\x10\x02*c\n\tIndicator\x12\x11\n\rINDICATOR_OFF\x10\x00\x12\x17\n\x13INDICATOR_RECORDING\x10\x01\x12\x13\n\x0fINDICATOR_FAULT\x10\x02\x12\x15\n\x11INDICATOR_PRIVATE\x10\x03*X\n\x06Result\x12\r\n\tRESULT_OK\x10\x00\x12\x12\n\x0eRESULT_REFUSED\x10\x01\x12\x1a\n\x16RESULT_UNKNOWN_COMMAND\x10\x02\x12\x0f\n\x0bRESULT_BUSY\x10\x03*\x88\x01\n\tFaultKind\x12\x0e\n\nFAULT_NONE\x10\x00\x12\x13\n\x0f\x46\x41ULT_BROWN_OUT\x10\x01\x12\x14\n\x10\x46\x41ULT_OVERHEATED\x10\x02\x12\x15\n\x11\x46\x41ULT_CAMERA_LOST\x10\x03\x12\x15\n\x11\x46\x41ULT_LED_CURRENT\x10\x04\x12\x12\n\x0e\x46\x41ULT_WATCHDOG\x10\x05*G\n\x08LogLevel\x12\r\n\tLOG_DEBUG\x10\x00\x12\x0c\n\x08LOG_INFO\x10\x01\x12\x0f\n\x0bLOG_WARNING\x10\x02\x12\r\n\tLOG_ERROR\x10\x03\x62\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nwire.proto\x12\x0b\x62\x65held.wire\"4\n\x05Hello\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x06\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05reply\x18\x03 \x01(\x08\".\n\tHeartbeat\x12\x10\n\x08received\x18\x01 \x01(\r\x12\x0f\n\x07\x64\x61maged\x18\x02 \x01(\r\"M\n\x03\x41\x63k\x12\x13\n\x0bof_sequence\x18\x01 \x01(\r\x12#\n\x06result\x18\x02 \x01(\x0e\x32\x13.beheld.wire.Result\x12\x0c\n\x04text\x18\x03 \x01(\t\"\x1e\n\x0bTimeRequest\x12\x0f\n\x07host_us\x18\x01 \x01(\x06\"1\n\tTimeReply\x12\x0f\n\x07host_us\x18\x01 \x01(\x06\x12\x13\n\x0breceived_us\x18\x02 \x01(\x06\"\xa2\x01\n\x08\x45yeChunk\x12\x1d\n\x03\x65ye\x18\x01 \x01(\x0e\x32\x10.beheld.wire.Eye\x12\x0e\n\x06\x63\x61mera\x18\x02 \x01(\r\x12\r\n\x05\x66rame\x18\x03 \x01(\r\x12\x10\n\x08width_px\x18\x04 \x01(\r\x12\x11\n\theight_px\x18\x05 \x01(\r\x12\x0e\n\x06offset\x18\x06 \x01(\r\x12\x0e\n\x06pixels\x18\x07 \x01(\x0c\x12\x13\n\x0b\x65xposure_us\x18\x08 \x01(\r\"I\n\x08ImuBatch\x12\x13\n\x0binterval_us\x18\x01 \x01(\r\x12\x13\n\x0bgyro_mdeg_s\x18\x02 \x03(\x11\x12\x13\n\x0b\x61\x63\x63\x65l_mm_s2\x18\x03 \x03(\x11\"8\n\x05Power\x12\x0c\n\x04rail\x18\x01 \x01(\t\x12\x10\n\x08power_uw\x18\x02 \x01(\r\x12\x0f\n\x07span_us\x18\x03 \x01(\r\"v\n\x07\x42\x61ttery\x12\x17\n\x0f\x63harge_permille\x18\x01 \x01(\r\x12\x12\n\nvoltage_mv\x18\x02 \x01(\r\x12\x12\n\ncurrent_ma\x18\x03 \x01(\x11\x12\x18\n\x10temperature_cdeg\x18\x04 \x01(\x11\x12\x10\n\x08\x63harging\x18\x05 \x01(\x08\"\x14\n\x04Worn\x12\x0c\n\x04worn\x18\x01 \x01(\x08\")\n\x06\x42utton\x12\x0e\n\x06\x62utton\x18\x01 \x01(\r\x12\x0f\n\x07pressed\x18\x02 \x01(\x08\"(\n\x0c\x41mbientLight\x12\x18\n\x10illuminance_mlux\x18\x01 \x01(\r\"\x1b\n\rPrivacySwitch\x12\n\n\x02on\x18\x01 \x01(\x08\";\n\x05\x46\x61ult\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.beheld.wire.FaultKind\x12\x0c\n\x04text\x18\x02 \x01(\t\"9\n\x03Log\x12$\n\x05level\x18\x01 \x01(\x0e\x32\x15.beheld.wire.LogLevel\x12\x0c\n\x04text\x18\x02 \x01(\t\"\x8d\x01\n\tSetCamera\x12#\n\x06\x63\x61mera\x18\x01 \x01(\x0e\x32\x13.beheld.wire.Camera\x12%\n\x04mode\x18\x02 \x01(\x0e\x32\x17.beheld.wire.CameraMode\x12\x0f\n\x07rate_hz\x18\x03 \x01(\r\x12\x10\n\x08width_px\x18\x04 \x01(\r\x12\x11\n\theight_px\x18\x05 \x01(\r\"O\n\x07SetLeds\x12\x1d\n\x03\x65ye\x18\x01 \x01(\x0e\x32\x10.beheld.wire.Eye\x12\x12\n\ncurrent_ma\x18\x02 \x01(\r\x12\x11\n\tstrobe_us\x18\x03 \x01(\r\"9\n\x0cSetIndicator\x12)\n\tindicator\x18\x01 \x01(\x0e\x32\x16.beheld.wire.Indicator\"8\n\x06Haptic\x12\x13\n\x0b\x64uration_ms\x18\x01 \x01(\r\x12\x19\n\x11strength_permille\x18\x02 \x01(\r\"\x1c\n\x05Sleep\x12\x13\n\x0b\x64uration_ms\x18\x01 \x01(\r\"\x08\n\x06Reboot\"\t\n\x07GetInfo\"I\n\x04Info\x12\x10\n\x08\x66irmware\x18\x01 \x01(\t\x12\r\n\x05\x62oard\x18\x02 \x01(\t\x12\x10\n\x08uptime_s\x18\x03 \x01(\r\x12\x0e\n\x06resets\x18\x04 \x01(\r\"\xef\x07\n\x06Packet\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0c\n\x04t_us\x18\x02 \x01(\x06\x12#\n\x05hello\x18\x03 \x01(\x0b\x32\x12.beheld.wire.HelloH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.beheld.wire.HeartbeatH\x00\x12\x1f\n\x03\x61\x63k\x18\x05 \x01(\x0b\x32\x10.beheld.wire.AckH\x00\x12\x30\n\x0ctime_request\x18\x06 \x01(\x0b\x32\x18.beheld.wire.TimeRequestH\x00\x12,\n\ntime_reply\x18\x07 \x01(\x0b\x32\x16.beheld.wire.TimeReplyH\x00\x12*\n\teye_chunk\x18\x08 \x01(\x0b\x32\x15.beheld.wire.EyeChunkH\x00\x12*\n\timu_batch\x18\t \x01(\x0b\x32\x15.beheld.wire.ImuBatchH\x00\x12#\n\x05power\x18\n \x01(\x0b\x32\x12.beheld.wire.PowerH\x00\x12\'\n\x07\x62\x61ttery\x18\x0b \x01(\x0b\x32\x14.beheld.wire.BatteryH\x00\x12!\n\x04worn\x18\x0c \x01(\x0b\x32\x11.beheld.wire.WornH\x00\x12%\n\x06\x62utton\x18\r \x01(\x0b\x32\x13.beheld.wire.ButtonH\x00\x12\x32\n\rambient_light\x18\x0e \x01(\x0b\x32\x19.beheld.wire.AmbientLightH\x00\x12\x34\n\x0eprivacy_switch\x18\x0f \x01(\x0b\x32\x1a.beheld.wire.PrivacySwitchH\x00\x12#\n\x05\x66\x61ult\x18\x10 \x01(\x0b\x32\x12.beheld.wire.FaultH\x00\x12\x1f\n\x03log\x18\x11 \x01(\x0b\x32\x10.beheld.wire.LogH\x00\x12,\n\nset_camera\x18\x12 \x01(\x0b\x32\x16.beheld.wire.SetCameraH\x00\x12(\n\x08set_leds\x18\x13 \x01(\x0b\x32\x14.beheld.wire.SetLedsH\x00\x12\x32\n\rset_indicator\x18\x14 \x01(\x0b\x32\x19.beheld.wire.SetIndicatorH\x00\x12%\n\x06haptic\x18\x15 \x01(\x0b\x32\x13.beheld.wire.HapticH\x00\x12#\n\x05sleep\x18\x16 \x01(\x0b\x32\x12.beheld.wire.SleepH\x00\x12%\n\x06reboot\x18\x17 \x01(\x0b\x32\x13.beheld.wire.RebootH\x00\x12(\n\x08get_info\x18\x18 \x01(\x0b\x32\x14.beheld.wire.GetInfoH\x00\x12!\n\x04info\x18\x19 \x01(\x0b\x32\x11.beheld.wire.InfoH\x00\x42\x06\n\x04\x62ody*\"\n\x03\x45ye\x12\x0c\n\x08\x45YE_LEFT\x10\x00\x12\r\n\tEYE_RIGHT\x10\x01*=\n\nCameraMode\x12\x0e\n\nCAMERA_OFF\x10\x00\x12\x0e\n\nCAMERA_LOW\x10\x01\x12\x0f\n\x0b\x43\x41MERA_FULL\x10\x02*E\n\x06\x43\x61mera\x12\x10\n\x0c\x43\x41MERA_SCENE\x10\x00\x12\x13\n\x0f\x43\x41MERA_EYE_LEFT\x10\x01\x12\x14\n\x10\x43\x41MERA_EYE_RIGHT\x10\x02*c\n\tIndicator\x12\x11\n\rINDICATOR_OFF\x10\x00\x12\x17\n\x13INDICATOR_RECORDING\x10\x01\x12\x13\n\x0fINDICATOR_FAULT\x10\x02\x12\x15\n\x11INDICATOR_PRIVATE\x10\x03*X\n\x06Result\x12\r\n\tRESULT_OK\x10\x00\x12\x12\n\x0eRESULT_REFUSED\x10\x01\x12\x1a\n\x16RESULT_UNKNOWN_COMMAND\x10\x02\x12\x0f\n\x0bRESULT_BUSY\x10\x03*\x88\x01\n\tFaultKind\x12\x0e\n\nFAULT_NONE\x10\x00\x12\x13\n\x0f\x46\x41ULT_BROWN_OUT\x10\x01\x12\x14\n\x10\x46\x41ULT_OVERHEATED\x10\x02\x12\x15\n\x11\x46\x41ULT_CAMERA_LOST\x10\x03\x12\x15\n\x11\x46\x41ULT_LED_CURRENT\x10\x04\x12\x12\n\x0e\x46\x41ULT_WATCHDOG\x10\x05*G\n\x08LogLevel\x12\r\n\tLOG_DEBUG\x10\x00\x12\x0c\n\x08LOG_INFO\x10\x01\x12\x0f\n\x0bLOG_WARNING\x10\x02\x12\r\n\tLOG_ERROR\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "wire_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'wire_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_EYE"]._serialized_start = 2443
-    _globals["_EYE"]._serialized_end = 2477
-    _globals["_CAMERAMODE"]._serialized_start = 2479
-    _globals["_CAMERAMODE"]._serialized_end = 2540
-    _globals["_CAMERA"]._serialized_start = 2542
-    _globals["_CAMERA"]._serialized_end = 2611
-    _globals["_INDICATOR"]._serialized_start = 2613
-    _globals["_INDICATOR"]._serialized_end = 2712
-    _globals["_RESULT"]._serialized_start = 2714
-    _globals["_RESULT"]._serialized_end = 2802
-    _globals["_FAULTKIND"]._serialized_start = 2805
-    _globals["_FAULTKIND"]._serialized_end = 2941
-    _globals["_LOGLEVEL"]._serialized_start = 2943
-    _globals["_LOGLEVEL"]._serialized_end = 3014
-    _globals["_HELLO"]._serialized_start = 27
-    _globals["_HELLO"]._serialized_end = 79
-    _globals["_HEARTBEAT"]._serialized_start = 81
-    _globals["_HEARTBEAT"]._serialized_end = 127
-    _globals["_ACK"]._serialized_start = 129
-    _globals["_ACK"]._serialized_end = 206
-    _globals["_TIMEREQUEST"]._serialized_start = 208
-    _globals["_TIMEREQUEST"]._serialized_end = 238
-    _globals["_TIMEREPLY"]._serialized_start = 240
-    _globals["_TIMEREPLY"]._serialized_end = 289
-    _globals["_EYECHUNK"]._serialized_start = 292
-    _globals["_EYECHUNK"]._serialized_end = 454
-    _globals["_IMUBATCH"]._serialized_start = 456
-    _globals["_IMUBATCH"]._serialized_end = 529
-    _globals["_POWER"]._serialized_start = 531
-    _globals["_POWER"]._serialized_end = 587
-    _globals["_BATTERY"]._serialized_start = 589
-    _globals["_BATTERY"]._serialized_end = 707
-    _globals["_WORN"]._serialized_start = 709
-    _globals["_WORN"]._serialized_end = 729
-    _globals["_BUTTON"]._serialized_start = 731
-    _globals["_BUTTON"]._serialized_end = 772
-    _globals["_AMBIENTLIGHT"]._serialized_start = 774
-    _globals["_AMBIENTLIGHT"]._serialized_end = 814
-    _globals["_PRIVACYSWITCH"]._serialized_start = 816
-    _globals["_PRIVACYSWITCH"]._serialized_end = 843
-    _globals["_FAULT"]._serialized_start = 845
-    _globals["_FAULT"]._serialized_end = 904
-    _globals["_LOG"]._serialized_start = 906
-    _globals["_LOG"]._serialized_end = 963
-    _globals["_SETCAMERA"]._serialized_start = 966
-    _globals["_SETCAMERA"]._serialized_end = 1107
-    _globals["_SETLEDS"]._serialized_start = 1109
-    _globals["_SETLEDS"]._serialized_end = 1188
-    _globals["_SETINDICATOR"]._serialized_start = 1190
-    _globals["_SETINDICATOR"]._serialized_end = 1247
-    _globals["_HAPTIC"]._serialized_start = 1249
-    _globals["_HAPTIC"]._serialized_end = 1305
-    _globals["_SLEEP"]._serialized_start = 1307
-    _globals["_SLEEP"]._serialized_end = 1335
-    _globals["_REBOOT"]._serialized_start = 1337
-    _globals["_REBOOT"]._serialized_end = 1345
-    _globals["_GETINFO"]._serialized_start = 1347
-    _globals["_GETINFO"]._serialized_end = 1356
-    _globals["_INFO"]._serialized_start = 1358
-    _globals["_INFO"]._serialized_end = 1431
-    _globals["_PACKET"]._serialized_start = 1434
-    _globals["_PACKET"]._serialized_end = 2441
+  DESCRIPTOR._loaded_options = None
+  _globals['_EYE']._serialized_start=2443
+  _globals['_EYE']._serialized_end=2477
+  _globals['_CAMERAMODE']._serialized_start=2479
+  _globals['_CAMERAMODE']._serialized_end=2540
+  _globals['_CAMERA']._serialized_start=2542
+  _globals['_CAMERA']._serialized_end=2611
+  _globals['_INDICATOR']._serialized_start=2613
+  _globals['_INDICATOR']._serialized_end=2712
+  _globals['_RESULT']._serialized_start=2714
+  _globals['_RESULT']._serialized_end=2802
+  _globals['_FAULTKIND']._serialized_start=2805
+  _globals['_FAULTKIND']._serialized_end=2941
+  _globals['_LOGLEVEL']._serialized_start=2943
+  _globals['_LOGLEVEL']._serialized_end=3014
+  _globals['_HELLO']._serialized_start=27
+  _globals['_HELLO']._serialized_end=79
+  _globals['_HEARTBEAT']._serialized_start=81
+  _globals['_HEARTBEAT']._serialized_end=127
+  _globals['_ACK']._serialized_start=129
+  _globals['_ACK']._serialized_end=206
+  _globals['_TIMEREQUEST']._serialized_start=208
+  _globals['_TIMEREQUEST']._serialized_end=238
+  _globals['_TIMEREPLY']._serialized_start=240
+  _globals['_TIMEREPLY']._serialized_end=289
+  _globals['_EYECHUNK']._serialized_start=292
+  _globals['_EYECHUNK']._serialized_end=454
+  _globals['_IMUBATCH']._serialized_start=456
+  _globals['_IMUBATCH']._serialized_end=529
+  _globals['_POWER']._serialized_start=531
+  _globals['_POWER']._serialized_end=587
+  _globals['_BATTERY']._serialized_start=589
+  _globals['_BATTERY']._serialized_end=707
+  _globals['_WORN']._serialized_start=709
+  _globals['_WORN']._serialized_end=729
+  _globals['_BUTTON']._serialized_start=731
+  _globals['_BUTTON']._serialized_end=772
+  _globals['_AMBIENTLIGHT']._serialized_start=774
+  _globals['_AMBIENTLIGHT']._serialized_end=814
+  _globals['_PRIVACYSWITCH']._serialized_start=816
+  _globals['_PRIVACYSWITCH']._serialized_end=843
+  _globals['_FAULT']._serialized_start=845
+  _globals['_FAULT']._serialized_end=904
+  _globals['_LOG']._serialized_start=906
+  _globals['_LOG']._serialized_end=963
+  _globals['_SETCAMERA']._serialized_start=966
+  _globals['_SETCAMERA']._serialized_end=1107
+  _globals['_SETLEDS']._serialized_start=1109
+  _globals['_SETLEDS']._serialized_end=1188
+  _globals['_SETINDICATOR']._serialized_start=1190
+  _globals['_SETINDICATOR']._serialized_end=1247
+  _globals['_HAPTIC']._serialized_start=1249
+  _globals['_HAPTIC']._serialized_end=1305
+  _globals['_SLEEP']._serialized_start=1307
+  _globals['_SLEEP']._serialized_end=1335
+  _globals['_REBOOT']._serialized_start=1337
+  _globals['_REBOOT']._serialized_end=1345
+  _globals['_GETINFO']._serialized_start=1347
+  _globals['_GETINFO']._serialized_end=1356
+  _globals['_INFO']._serialized_start=1358
+  _globals['_INFO']._serialized_end=1431
+  _globals['_PACKET']._serialized_start=1434
+  _globals['_PACKET']._serialized_end=2441
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,71 @@
+/* The microcontroller's side of the conversation: hello, sequence numbers, commands once and only
+ * once, heartbeats, time replies. No allocation, no I/O, no operating system.
+ *
+ * The board gives two functions: `send` puts bytes on the line, `act` carries out a command. It calls
+ * `beheld_link_byte` for each byte received and `beheld_link_tick` now and then (every 10 ms or so),
+ * both with its clock in microseconds. */
+#ifndef BEHELD_LINK_H
+#define BEHELD_LINK_H
+
+#include "frame.h"
+#include "wire.pb.h"
+
+#define BEHELD_REMEMBERED 8u /* answers kept for commands that come again */
+#define BEHELD_SILENCE_US 3000000u
+#define BEHELD_HELLO_US 500000u
+#define BEHELD_HEARTBEAT_US 1000000u
+
+typedef enum {
+    BEHELD_GREETING, /* we say hello until we are answered */
+    BEHELD_READY,
+    BEHELD_REFUSED, /* the host has other message definitions */
+} beheld_state;
+
+typedef struct beheld_link beheld_link;
+
+typedef void (*beheld_send)(void *board, const uint8_t *bytes, size_t length);
+/* Carry out one command; fill `ack->result` and, if refused, `ack->text`. */
+typedef void (*beheld_act)(void *board, beheld_link *link, const beheld_wire_Packet *command,
+                           beheld_wire_Ack *ack);
+
+typedef struct {
+    bool used;
+    uint32_t sequence;
+    beheld_wire_Ack ack;
+} beheld_answer;
+
+struct beheld_link {
+    void *board;
+    beheld_send send;
+    beheld_act act;
+    const char *name;
+    uint64_t digest;
+    beheld_state state;
+    beheld_receiver receiver;
+    uint32_t sequence; /* of the next packet we send */
+    uint32_t received;
+    uint64_t heard_us;
+    uint64_t hello_us;
+    uint64_t beat_us;
+    beheld_answer answers[BEHELD_REMEMBERED];
+    uint32_t next_answer;
+    beheld_wire_Packet incoming; /* kept here, not on the stack of a small board */
+    beheld_wire_Packet outgoing;
+    uint8_t payload[BEHELD_MAX_PAYLOAD];
+    uint8_t frame[BEHELD_MAX_FRAME];
+};
+
+void beheld_link_init(beheld_link *link, void *board, beheld_send send, beheld_act act,
+                      const char *name, uint64_t digest, uint64_t now_us);
+
+void beheld_link_byte(beheld_link *link, uint8_t byte, uint64_t now_us);
+void beheld_link_tick(beheld_link *link, uint64_t now_us);
+
+/* A packet to fill and send: clear it, set `which_body` and `body`, then `beheld_link_send`. */
+beheld_wire_Packet *beheld_link_packet(beheld_link *link);
+
+/* Send `link->outgoing` with the next sequence number. `t_us` is when what it tells of happened.
+ * Telemetry is dropped (false) while the link is not ready, or if it does not fit a payload. */
+bool beheld_link_send(beheld_link *link, uint64_t t_us);
+
+#endif
