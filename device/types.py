@@ -309,11 +309,15 @@ class CameraRequest(Timed):
 class MomentStart(Timed):
     reason: str
     """`attention`, `emotion`, `button`."""
+    since_ns: int | None = None
+    """When what opened the moment began: the first look at the thing, before the decision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MomentEnd(Timed):
     reason: str
+    until_ns: int | None = None
+    """When what kept the moment open was last true, before the patience that ran out at `t_ns`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -18,6 +18,7 @@ from device.stages.trace import Trace, summary_of_tags
 from device.types import (
     Attention,
     Capture,
+    DeviceEvent,
     EmotionEstimate,
     Gaze,
     Moment,
@@ -65,6 +66,7 @@ class CaptureStage:
         WakeChange,
         MomentStart,
         MomentEnd,
+        DeviceEvent,
     )
 
     def __init__(
@@ -81,6 +83,7 @@ class CaptureStage:
         self._ring: deque[ScenePacket] = deque()
         self._trace = Trace(gaze_hz=self._settings.gaze_trace_hz)
         self._open: MomentStart | None = None
+        self._closed_ns = 0  # end of the last moment: moments do not overlap
         self._thumbnail: tuple[float, Pixels] | None = None
         self._last_frame: SceneFrame | None = None
 
@@ -96,7 +99,11 @@ class CaptureStage:
                     self._thumbnail = None
                 self._trace.add_reason(value)
             case MomentEnd():
-                return self._close(value.t_ns, value.reason)
+                until_ns = value.t_ns if value.until_ns is None else value.until_ns
+                return self._close(until_ns, value.reason)
+            case DeviceEvent():
+                if value.name == PRIVACY and value.value:
+                    self._forget()
             case Gaze():
                 self._trace.add_gaze(value, self._fractions(value))
             case Attention():
@@ -127,6 +134,12 @@ class CaptureStage:
         while self._ring and not self._ring[0].keyframe:
             self._ring.popleft()
 
+    def _forget(self) -> None:
+        """The privacy switch is closed: what waits in memory goes as well, moment or none."""
+        self._ring.clear()
+        self._trace = Trace(gaze_hz=self._settings.gaze_trace_hz)
+        self._thumbnail = self._last_frame = None
+
     def _consider_thumbnail(self, attention: Attention) -> None:
         frame = self._last_frame
         if self._open is None or frame is None or frame.t_ns != attention.t_ns:
@@ -141,13 +154,17 @@ class CaptureStage:
         packets = tuple(self._ring)
         trace, self._trace = self._trace, Trace(gaze_hz=self._settings.gaze_trace_hz)
         self._ring.clear()
+        since_ns = start.t_ns if start.since_ns is None else start.since_ns
+        start_ns = max(since_ns, self._closed_ns)
+        end_ns = max(end_ns, start_ns)
+        self._closed_ns = end_ns
         if reason == PRIVACY:
             return
-        first_ns = min([start.t_ns, *(p.t_ns for p in packets[:1])])
+        first_ns = min([start_ns, *(p.t_ns for p in packets[:1])])
         moment = Moment(
-            start_ns=start.t_ns,
+            start_ns=start_ns,
             end_ns=end_ns,
-            id=f"{self._session_id}-{start.t_ns // 1_000_000:09d}",
+            id=f"{self._session_id}-{start_ns // 1_000_000:09d}",
             reasons=trace.reasons(),
             tags=summary_of_tags(trace.tags),
             evidence={**trace.evidence(), **self._context, "ended": reason},

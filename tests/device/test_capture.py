@@ -20,6 +20,7 @@ from device.stages.encode import EncodeStage
 from device.types import (
     Attention,
     Capture,
+    DeviceEvent,
     Gaze,
     Moment,
     MomentEnd,
@@ -105,10 +106,33 @@ def test_evidence_covers_the_pre_roll_and_says_where_the_gaze_was() -> None:
     assert moment.evidence["ended"] == "attention is over"
 
 
+def test_a_moment_begins_with_the_first_look_and_moments_do_not_overlap() -> None:
+    values = session(99, 99)
+    for at, value in (
+        (3, MomentStart(t_ns=3 * S, reason="attention", since_ns=2 * S)),
+        (5, MomentEnd(t_ns=5 * S, reason="split", until_ns=4 * S)),
+        (5, MomentStart(t_ns=5 * S, reason="attention", since_ns=2 * S)),
+        (7, MomentEnd(t_ns=7 * S, reason="over", until_ns=6 * S)),
+    ):
+        here = next(i for i, v in enumerate(values) if v.t_ns > at * S)
+        values.insert(here, value)
+    moments = [v for v in captured(values) if isinstance(v, Moment)]
+    assert [(m.start_ns // S, m.end_ns // S) for m in moments] == [(2, 4), (4, 6)]
+    assert len({m.id for m in moments}) == 2
+
+
 def test_a_moment_open_at_the_end_is_kept_and_one_the_privacy_switch_closed_is_not() -> None:
     moment, _ = captured(session(11.0, 99.0))
     assert isinstance(moment, Moment) and moment.end_ns == 12 * S
     assert captured(session(7.0, 9.0, reason=PRIVACY)) == []
+
+
+def test_the_privacy_switch_empties_the_ring() -> None:
+    values = session(7.0, 9.0)
+    here = next(i for i, v in enumerate(values) if v.t_ns > 6 * S)
+    values.insert(here, DeviceEvent(t_ns=6 * S, name="privacy", value=True))
+    _, capture = captured(values)
+    assert isinstance(capture, Capture) and capture.packets[0].t_ns > 6 * S
 
 
 def test_the_ring_is_bounded() -> None:
