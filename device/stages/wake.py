@@ -1,0 +1,283 @@
+"""Wake: the one judge. From the eyes' behaviour, attention and emotion to the scene camera and moments.
+
+Three states and a literal table of the moves between them. WATCHING: only the eye camera runs, and a
+look that stays in one place long enough may be attention. CHECKING: the scene camera is on at low
+cost, and the attention network is asked; without a yes the camera sleeps again. KEEPING: a moment is
+open until attention has been gone for longer than a glance away or a blink.
+
+Everything that decides carries a plain sentence with the number and the threshold it was held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from device.stages.look import Look
+from device.types import (
+    Attention,
+    CameraMode,
+    CameraRequest,
+    DeviceEvent,
+    EmotionEstimate,
+    EyeMovement,
+    Gaze,
+    MomentEnd,
+    MomentStart,
+    Value,
+    WakeChange,
+    WakeState,
+)
+
+WATCHING, CHECKING, KEEPING = WakeState.WATCHING, WakeState.CHECKING, WakeState.KEEPING
+
+CAMERA = {
+    (WATCHING, CHECKING): CameraMode.LOW,
+    (WATCHING, KEEPING): CameraMode.FULL,
+    (CHECKING, WATCHING): CameraMode.OFF,
+    (CHECKING, KEEPING): CameraMode.FULL,
+    (KEEPING, CHECKING): CameraMode.LOW,
+    (KEEPING, WATCHING): CameraMode.OFF,
+}
+"""The legal moves, and what each asks of the scene camera. A missing pair is a fault of ours."""
+
+PRIVACY = "privacy"
+POLICIES = ("fused", "eye_only")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WakeSettings:
+    policy: str = "fused"
+    """`fused`: the attention network decides; `eye_only`: a dwell alone opens a moment."""
+    dwell_ms: float = 240.0
+    """A look this long may be attention: the scene camera is woken."""
+    same_place_deg: float = 2.0
+    """A saccade or refixation up to this far stays one look."""
+    glance_ms: float = 350.0
+    """A look survives a glance away or a blink up to this long."""
+    check_ms: float = 1500.0
+    """How long a check waits for the network's yes."""
+    recheck_ms: float = 1500.0
+    """After a check without a yes, how long one and the same look must go on to be checked again."""
+    enter_probability: float = 0.6
+    leave_probability: float = 0.35
+    enter_ms: float = 100.0
+    """How long attention must stay above `enter_probability` to open a moment."""
+    leave_ms: float = 700.0
+    """How long attention may stay below `leave_probability` in an open moment: glances and blinks."""
+    smooth_ms: float = 0.0
+    """Time constant of the average over probabilities before they are judged; 0 takes them as they come."""
+    min_moment_ms: float = 1000.0
+    """An open moment is not closed before this, unless by the privacy switch."""
+    max_moment_s: float = 30.0
+    """A longer moment is split."""
+    linger_ms: float = 1000.0
+    """How long the scene camera stays on after a moment."""
+    eye_only_dwell_ms: float = 700.0
+    """Policy `eye_only`: a look this long opens a moment. Tuned on training data by `train_attention`."""
+    eye_only_leave_ms: float = 400.0
+    """Policy `eye_only`: how long the look may be gone before the moment closes."""
+    button_ms: float = 4000.0
+    """Length of a moment the wearer asked for."""
+    use_emotion: bool = False
+    """Whether an emotion opens a moment as well."""
+    emotion_probability: float = 0.8
+    """Probability of being non-neutral from which on an emotion is a reason."""
+    emotion_ms: float = 1500.0
+    """How long it must stay there."""
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ValueError(f"wake.policy is {self.policy!r}; one of {', '.join(POLICIES)}")
+        if self.leave_probability > self.enter_probability:
+            raise ValueError("wake.leave_probability must not exceed wake.enter_probability")
+
+
+class WakeStage:
+    """Yields `WakeChange`, `CameraRequest`, `MomentStart` and `MomentEnd`."""
+
+    name = "wake"
+    wants: tuple[type, ...] = (Gaze, EyeMovement, Attention, EmotionEstimate, DeviceEvent)
+
+    def __init__(self, settings: WakeSettings | None = None) -> None:
+        self._set = settings or WakeSettings()
+        self._state = WATCHING
+        self._look = Look(
+            same_place_deg=self._set.same_place_deg, glance_ns=_ns(self._set.glance_ms)
+        )
+        self._private = False
+        self._now_ns = 0
+        self._since_ns = 0  # of the present state
+        self._checked: tuple[int, int] | None = None  # the look checked in vain, and when
+        self._probability: tuple[int, float] | None = None
+        self._above_ns: int | None = None  # attention above enter since
+        self._held_ns = 0  # what keeps the moment open was last true
+        self._keep_until_ns = 0  # the button's patience
+        self._moving_ns: int | None = None  # emotion above its threshold since
+        self._moment_ns = 0
+
+    def step(self, value: Value) -> Iterable[Value]:
+        # Eye movements come up to the classifier's delay after their light; a decision is taken now.
+        self._now_ns = max(self._now_ns, value.t_ns)
+        match value:
+            case EyeMovement():
+                self._look.push(value)
+                yield from self._eyes(self._now_ns, self._look.dwell_ms(value.t_ns))
+            case Attention():
+                yield from self._attention(value)
+            case EmotionEstimate():
+                yield from self._emotion(value)
+            case DeviceEvent():
+                yield from self._event(value)
+
+    def finish(self, end_ns: int) -> Iterable[Value]:
+        """An open moment ends with the session."""
+        if self._state is not WATCHING:
+            yield from self._go(WATCHING, end_ns, "the session is over", until_ns=end_ns)
+
+    # --- what is judged ---------------------------------------------------------------------------
+
+    def _eyes(self, t_ns: int, dwell_ms: float) -> Iterator[Value]:
+        """A look may start things; time that passes may end them."""
+        s = self._set
+        if self._state is KEEPING:
+            if s.policy == "eye_only" and dwell_ms > 0:
+                self._held_ns = t_ns
+            yield from self._patience(t_ns)
+        elif self._private:
+            return
+        elif s.policy == "eye_only":
+            if dwell_ms >= s.eye_only_dwell_ms:
+                why = (
+                    f"looked at one place for {dwell_ms:.0f} ms, at least {s.eye_only_dwell_ms:.0f}"
+                )
+                yield from self._open(t_ns, "attention", why, self._look.start_ns)
+        elif self._state is CHECKING:
+            waited_ms = (t_ns - self._since_ns) / 1e6
+            limit_ms = s.linger_ms if self._checked is None else s.check_ms
+            if waited_ms >= limit_ms:
+                why = f"no attention within {waited_ms:.0f} ms, patience {limit_ms:.0f}"
+                self._checked = (self._look.start_ns, t_ns)
+                yield from self._go(WATCHING, t_ns, why)
+        elif dwell_ms >= s.dwell_ms and self._worth_checking(t_ns):
+            self._checked = (self._look.start_ns, t_ns)
+            why = f"looked at one place for {dwell_ms:.0f} ms, at least {s.dwell_ms:.0f}"
+            yield from self._go(CHECKING, t_ns, why)
+
+    def _worth_checking(self, t_ns: int) -> bool:
+        """A look that was checked in vain is asked again only after a while."""
+        if self._checked is None or self._checked[0] != self._look.start_ns:
+            return True
+        return t_ns - self._checked[1] >= _ns(self._set.recheck_ms)
+
+    def _attention(self, value: Attention) -> Iterator[Value]:
+        s = self._set
+        probability = self._smooth(value)
+        if probability >= s.leave_probability:
+            self._held_ns = value.t_ns if s.policy == "fused" else self._held_ns
+        if probability < s.enter_probability:
+            self._above_ns = None
+        elif self._above_ns is None:
+            self._above_ns = value.t_ns
+        if self._state is KEEPING:
+            yield from self._patience(value.t_ns)
+        elif self._state is CHECKING and self._above_ns is not None and s.policy == "fused":
+            above_ns = value.t_ns - self._above_ns
+            if above_ns >= _ns(s.enter_ms):
+                why = (
+                    f"attention {probability:.2f} for {above_ns / 1e6:.0f} ms, "
+                    f"at least {s.enter_probability:.2f} for {s.enter_ms:.0f}"
+                )
+                since_ns = min(self._look.start_ns, self._above_ns)
+                yield from self._open(value.t_ns, "attention", why, since_ns)
+
+    def _smooth(self, value: Attention) -> float:
+        before, self._probability = self._probability, (value.t_ns, value.probability)
+        if before is None or self._set.smooth_ms <= 0 or value.t_ns - before[0] > 500_000_000:
+            return value.probability
+        share = min(1.0, (value.t_ns - before[0]) / 1e6 / self._set.smooth_ms)
+        probability = before[1] + share * (value.probability - before[1])
+        self._probability = (value.t_ns, probability)
+        return probability
+
+    def _emotion(self, value: EmotionEstimate) -> Iterator[Value]:
+        s = self._set
+        if not s.use_emotion or value.non_neutral < s.emotion_probability:
+            self._moving_ns = None
+            return
+        if self._moving_ns is None:
+            self._moving_ns = value.t_ns
+        lasted_ms = (value.t_ns - self._moving_ns) / 1e6
+        if lasted_ms < s.emotion_ms or self._private:
+            return
+        if self._state is KEEPING:
+            self._held_ns = value.t_ns
+            return
+        why = (
+            f"non-neutral {value.non_neutral:.2f} for {lasted_ms:.0f} ms, "
+            f"at least {s.emotion_probability:.2f} for {s.emotion_ms:.0f}"
+        )
+        yield from self._open(value.t_ns, "emotion", why, self._moving_ns)
+
+    def _event(self, value: DeviceEvent) -> Iterator[Value]:
+        if value.name == "privacy":
+            self._private = bool(value.value)
+            if self._private and self._state is not WATCHING:
+                why = "the privacy switch was closed"
+                yield from self._go(WATCHING, value.t_ns, why, reason=PRIVACY)
+        elif value.name == "button" and bool(value.value) and not self._private:
+            self._keep_until_ns = value.t_ns + _ns(self._set.button_ms)
+            if self._state is KEEPING:
+                yield MomentStart(t_ns=value.t_ns, reason="button", since_ns=value.t_ns)
+            else:
+                why = "the wearer pressed the button"
+                yield from self._open(value.t_ns, "button", why, value.t_ns)
+        elif value.name == "worn" and not value.value and self._state is not WATCHING:
+            yield from self._go(WATCHING, value.t_ns, "the glasses were taken off")
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def _open(self, t_ns: int, reason: str, why: str, since_ns: int) -> Iterator[Value]:
+        self._held_ns = self._moment_ns = t_ns
+        yield from self._go(KEEPING, t_ns, why)
+        yield MomentStart(t_ns=t_ns, reason=reason, since_ns=since_ns)
+
+    def _patience(self, t_ns: int) -> Iterator[Value]:
+        """Close the open moment if what kept it is gone for too long, or if it is too long itself."""
+        s = self._set
+        open_ns, gone_ns = t_ns - self._moment_ns, t_ns - self._held_ns
+        eye_only = s.policy == "eye_only"
+        leave_ms = s.eye_only_leave_ms if eye_only else s.leave_ms
+        if open_ns >= _ns(s.max_moment_s * 1000):
+            why = f"the moment is {open_ns / 1e9:.1f} s long, at most {s.max_moment_s:.0f}; it is split"
+            yield from self._go(CHECKING, t_ns, why, until_ns=t_ns)
+            return
+        if t_ns < self._keep_until_ns or open_ns < _ns(s.min_moment_ms) or gone_ns < _ns(leave_ms):
+            return
+        what = "the look is" if eye_only else f"attention is below {s.leave_probability:.2f}"
+        why = f"{what} gone for {gone_ns / 1e6:.0f} ms, patience {leave_ms:.0f}"
+        if not eye_only:
+            why = f"{what} for {gone_ns / 1e6:.0f} ms, patience {leave_ms:.0f}"
+        self._checked = None
+        yield from self._go(WATCHING if eye_only else CHECKING, t_ns, why, until_ns=self._held_ns)
+
+    def _go(
+        self,
+        after: WakeState,
+        t_ns: int,
+        why: str,
+        *,
+        until_ns: int | None = None,
+        reason: str | None = None,
+    ) -> Iterator[Value]:
+        before, self._state = self._state, after
+        mode = CAMERA[before, after]
+        if before is KEEPING:
+            yield MomentEnd(t_ns=t_ns, reason=reason or why, until_ns=until_ns)
+        self._since_ns, self._above_ns = t_ns, None
+        yield WakeChange(t_ns=t_ns, before=before, after=after, why=why)
+        yield CameraRequest(t_ns=t_ns, mode=mode, why=why)
+
+
+def _ns(ms: float) -> int:
+    return round(ms * 1e6)
