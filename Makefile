@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
 
-.PHONY: demo test check format lint types contracts clean
+.PHONY: demo test check format train-setup clean
 
 # An environment per purpose, made again when pyproject.toml changes. The demo needs no torch.
 $(VENV)/.device: pyproject.toml
@@ -19,6 +19,8 @@ $(VENV)/.dev: pyproject.toml
 
 demo: $(VENV)/.device
 	$(BIN)/beheld demo $(if $(ONCE),--once,)
+
+train-setup: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	$(BIN)/pytest
