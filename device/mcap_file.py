@@ -1,0 +1,367 @@
+"""MCAP, written so that a cut loses one chunk at most, and read so that a cut stops nothing.
+
+The public `mcap` package defines the records and opens what is written here. Its own writer closes a
+chunk by size only; a recorder must close one by time, or a quiet minute waits in memory for the power
+to fail. Its reader raises at the first damaged record; here such a record is named and passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+from mcap.data_stream import ReadDataStream, RecordBuilder
+from mcap.exceptions import McapError
+from mcap.opcode import Opcode
+from mcap.records import (
+    Channel,
+    Chunk,
+    ChunkIndex,
+    DataEnd,
+    Footer,
+    Header,
+    McapRecord,
+    Message,
+    MessageIndex,
+    Metadata,
+    MetadataIndex,
+    Schema,
+    Statistics,
+    SummaryOffset,
+)
+from mcap.stream_reader import CRCValidationError, breakup_chunk
+
+from device.errors import InputError
+
+MAGIC = b"\x89MCAP0\r\n"
+_PREFIX = 9  # opcode and length before each record
+
+
+class McapWriter:
+    """Writes to an unbuffered binary file. A chunk spans at most `chunk_ns` of log time or `chunk_bytes`.
+
+    With `sync` every chunk is forced to the disk itself, which survives a power cut and costs a few
+    milliseconds on flash; without it, a chunk survives the death of the program.
+    Any method may raise OSError; the file then ends with the last complete record.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        library: str,
+        chunk_ns: int = 500_000_000,
+        chunk_bytes: int = 4 << 20,
+        sync: bool = False,
+    ) -> None:
+        self._file = file
+        self._chunk_ns, self._chunk_bytes, self._sync = chunk_ns, chunk_bytes, sync
+        self._compressor = zstandard.ZstdCompressor(level=3)
+        self._offset = 0
+        self._schemas: list[Schema] = []
+        self._channels: list[Channel] = []
+        self._chunk = _OpenChunk()
+        self._chunk_indexes: list[ChunkIndex] = []
+        self._metadata_indexes: list[MetadataIndex] = []
+        self._counts: dict[int, int] = {}
+        self._first_ns: int | None = None
+        self._last_ns = 0
+        self._append(MAGIC + _bytes_of(Header(profile="", library=library)))
+
+    @property
+    def messages(self) -> int:
+        """Messages taken so far."""
+        return sum(self._counts.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file so far."""
+        return self._offset
+
+    def schema(self, name: str, encoding: str, data: bytes) -> int:
+        """Declare a schema; returns its id."""
+        schema = Schema(id=len(self._schemas) + 1, name=name, encoding=encoding, data=data)
+        self._schemas.append(schema)
+        self._append(_bytes_of(schema))
+        return schema.id
+
+    def channel(self, topic: str, encoding: str, schema_id: int, metadata: dict[str, str]) -> int:
+        """Declare a channel; returns its id. It stands outside the chunks, so none can lose it."""
+        channel = Channel(
+            id=len(self._channels) + 1,
+            topic=topic,
+            message_encoding=encoding,
+            schema_id=schema_id,
+            metadata=metadata,
+        )
+        self._channels.append(channel)
+        self._append(_bytes_of(channel))
+        return channel.id
+
+    def metadata(self, name: str, values: dict[str, str]) -> None:
+        """Write a table of strings."""
+        raw = _bytes_of(Metadata(name=name, metadata=values))
+        index = MetadataIndex(offset=self._offset, length=len(raw), name=name)
+        self._append(raw)
+        self._metadata_indexes.append(index)
+
+    def message(self, channel_id: int, t_ns: int, data: bytes, sequence: int = 0) -> None:
+        """Add a message; the chunk before it is written if this one no longer fits into its time."""
+        if self._chunk.messages and t_ns - self._chunk.first_ns >= self._chunk_ns:
+            self.flush()
+        self._chunk.add(channel_id, t_ns, data, sequence)
+        self._counts[channel_id] = self._counts.get(channel_id, 0) + 1
+        self._first_ns = t_ns if self._first_ns is None else min(self._first_ns, t_ns)
+        self._last_ns = max(self._last_ns, t_ns)
+        if self._chunk.records.count >= self._chunk_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the open chunk with its index and hand it to the operating system."""
+        chunk, self._chunk = self._chunk, _OpenChunk()
+        if not chunk.messages:
+            return
+        plain = _take(chunk.records)
+        packed = self._compressor.compress(plain)
+        raw = _bytes_of(
+            Chunk(
+                compression="zstd",
+                data=packed,
+                message_start_time=chunk.start_ns,
+                message_end_time=chunk.end_ns,
+                uncompressed_crc=zlib.crc32(plain),
+                uncompressed_size=len(plain),
+            )
+        )
+        indexes, offsets, at = b"", {}, self._offset + len(raw)
+        for channel_id, records in chunk.index.items():
+            offsets[channel_id] = at + len(indexes)
+            indexes += _bytes_of(MessageIndex(channel_id=channel_id, records=records))
+        index = ChunkIndex(
+            chunk_length=len(raw),
+            chunk_start_offset=self._offset,
+            compression="zstd",
+            compressed_size=len(packed),
+            message_end_time=chunk.end_ns,
+            message_index_length=len(indexes),
+            message_index_offsets=offsets,
+            message_start_time=chunk.start_ns,
+            uncompressed_size=len(plain),
+        )
+        self._append(raw + indexes)
+        self._chunk_indexes.append(index)
+
+    def finish(self) -> None:
+        """Write what is open and the summary by which a reader seeks. The file is not closed."""
+        self.flush()
+        self._append(_bytes_of(DataEnd(data_section_crc=0)))
+        summary, offsets = RecordBuilder(), RecordBuilder()
+        groups: tuple[tuple[Opcode, list[McapRecord]], ...] = (
+            (Opcode.SCHEMA, [*self._schemas]),
+            (Opcode.CHANNEL, [*self._channels]),
+            (Opcode.STATISTICS, [self._statistics()]),
+            (Opcode.CHUNK_INDEX, [*self._chunk_indexes]),
+            (Opcode.METADATA_INDEX, [*self._metadata_indexes]),
+        )
+        for opcode, records in groups:
+            start = summary.count
+            for record in records:
+                record.write(summary)
+            SummaryOffset(
+                group_opcode=opcode,
+                group_start=self._offset + start,
+                group_length=summary.count - start,
+            ).write(offsets)
+        start, offsets_start = self._offset, self._offset + summary.count
+        raw = _take(summary) + _take(offsets)
+        footer = _bytes_of(
+            Footer(summary_start=start, summary_offset_start=offsets_start, summary_crc=0)
+        )[:-4]  # the checksum covers all before itself
+        crc = zlib.crc32(raw + footer).to_bytes(4, "little")
+        self._append(raw + footer + crc + MAGIC)
+
+    def _statistics(self) -> Statistics:
+        return Statistics(
+            attachment_count=0,
+            channel_count=len(self._channels),
+            channel_message_counts=self._counts,
+            chunk_count=len(self._chunk_indexes),
+            message_count=self.messages,
+            message_end_time=self._last_ns,
+            message_start_time=self._first_ns or 0,
+            metadata_count=len(self._metadata_indexes),
+            schema_count=len(self._schemas),
+        )
+
+    def _append(self, raw: bytes) -> None:
+        """Write all of it, or leave the file as it was: a half-written record helps nobody."""
+        try:
+            rest = memoryview(raw)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            if self._sync:
+                os.fsync(self._file.fileno())
+        except OSError:
+            self._take_back()
+            raise
+        self._offset += len(raw)
+
+    def _take_back(self) -> None:
+        try:
+            os.ftruncate(self._file.fileno(), self._offset)
+            os.lseek(self._file.fileno(), self._offset, os.SEEK_SET)
+        except OSError:  # a pipe or a device; the reader passes over the torn record
+            return
+
+
+@dataclass(slots=True)
+class _OpenChunk:
+    records: RecordBuilder = field(default_factory=RecordBuilder)
+    index: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    messages: int = 0
+    first_ns: int = 0
+    start_ns: int = 0
+    end_ns: int = 0
+
+    def add(self, channel_id: int, t_ns: int, data: bytes, sequence: int) -> None:
+        if not self.messages:
+            self.first_ns = self.start_ns = self.end_ns = t_ns
+        self.start_ns, self.end_ns = min(self.start_ns, t_ns), max(self.end_ns, t_ns)
+        self.index.setdefault(channel_id, []).append((t_ns, self.records.count))
+        self.messages += 1
+        Message(
+            channel_id=channel_id,
+            log_time=t_ns,
+            publish_time=t_ns,
+            data=data,
+            sequence=sequence & 0xFFFFFFFF,
+        ).write(self.records)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A record that cannot be read, and the times it covered if it still says so."""
+
+    offset: int
+    what: str
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+
+@dataclass(slots=True)
+class McapIndex:
+    """What a walk over the record headers found, without unpacking anything."""
+
+    path: Path
+    size: int
+    places: list[tuple[int, int, int]] = field(default_factory=list)
+    """(opcode, offset of the content, length) of each whole record before the summary."""
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    channels: dict[int, Channel] = field(default_factory=dict)
+    schemas: dict[int, Schema] = field(default_factory=dict)
+    complete: bool = False
+    """The data section was closed properly; False where the file was cut."""
+    readable: int = 0
+    """Bytes up to the end of the last whole record."""
+
+
+def index_mcap(path: Path) -> McapIndex:
+    """Walk over an MCAP file. Raises InputError if it cannot be read or is no MCAP file."""
+    try:
+        with path.open("rb") as file:
+            found = McapIndex(path=path, size=os.fstat(file.fileno()).st_size)
+            if found.size == 0:
+                raise InputError(f"{path}: is empty; nothing was recorded into it")
+            if file.read(len(MAGIC)) != MAGIC:
+                raise InputError(f"{path}: is not an MCAP file (it does not begin as one)")
+            _walk(file, found)
+            return found
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_messages(index: McapIndex) -> Iterator[Message | Damage]:
+    """Every message in the order in which it was written; damage where it lies."""
+    with index.path.open("rb") as file:
+        for opcode, offset, length in index.places:
+            file.seek(offset)
+            raw = file.read(length)
+            if opcode == Opcode.MESSAGE:
+                yield Message.read(ReadDataStream(BytesIO(raw)), length)
+            elif opcode == Opcode.CHUNK:
+                yield from _unpack(raw, offset, index)
+
+
+def _walk(file: BinaryIO, found: McapIndex) -> None:
+    at = len(MAGIC)
+    found.readable = at
+    while True:
+        prefix = file.read(_PREFIX)
+        if len(prefix) < _PREFIX:
+            return
+        opcode, length = prefix[0], int.from_bytes(prefix[1:], "little")
+        at += _PREFIX
+        if at + length > found.size:
+            return
+        if opcode == Opcode.DATA_END:
+            found.complete = True
+            return
+        if opcode in (Opcode.CHUNK, Opcode.MESSAGE):
+            found.places.append((opcode, at, length))
+            file.seek(at + length)
+        else:
+            _note(opcode, file.read(length), found)
+        at += length
+        found.readable = at
+
+
+def _note(opcode: int, raw: bytes, found: McapIndex) -> None:
+    stream = ReadDataStream(BytesIO(raw))
+    try:
+        if opcode == Opcode.METADATA:
+            metadata = Metadata.read(stream)
+            found.metadata[metadata.name] = metadata.metadata
+        elif opcode == Opcode.SCHEMA:
+            schema = Schema.read(stream)
+            found.schemas[schema.id] = schema
+        elif opcode == Opcode.CHANNEL:
+            channel = Channel.read(stream)
+            found.channels[channel.id] = channel
+    except (McapError, ValueError, OSError):
+        return  # a damaged table; what refers to it is passed over when it is met
+
+
+def _unpack(raw: bytes, offset: int, index: McapIndex) -> Iterator[Message | Damage]:
+    start_ns = int.from_bytes(raw[:8], "little")
+    end_ns = int.from_bytes(raw[8:16], "little")
+    try:
+        records = breakup_chunk(Chunk.read(ReadDataStream(BytesIO(raw))), validate_crc=True)
+    except (McapError, CRCValidationError, zstandard.ZstdError, ValueError, EOFError) as error:
+        plausible = start_ns <= end_ns < 1 << 62
+        yield Damage(
+            offset, f"chunk is damaged ({error})", *((start_ns, end_ns) if plausible else ())
+        )
+        return
+    for record in records:
+        if isinstance(record, Message):
+            yield record
+        elif isinstance(record, Channel):
+            index.channels.setdefault(record.id, record)
+        elif isinstance(record, Schema):
+            index.schemas.setdefault(record.id, record)
+
+
+def _bytes_of(record: McapRecord) -> bytes:
+    builder = RecordBuilder()
+    record.write(builder)
+    return _take(builder)
+
+
+def _take(builder: RecordBuilder) -> bytes:
+    return bytes(builder.end())  # type: ignore[no-untyped-call]
