@@ -1,0 +1,71 @@
+"""A whole-face expression network as teacher: face-api's, MIT licence, from its npm package.
+
+It sees a whole face and is only used to label training faces softly; it never runs on the glasses and
+its weights are not part of this project. `python -m models.train_eye_emotion --teacher FOLDER` takes the
+folder `model/` of the unpacked package `@vladmandic/face-api` 1.7.15. Architecture: four dense blocks of
+depthwise-separable convolutions, average pooling, one linear layer (read off the weight names and shapes).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CLASSES = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
+SIDE_PX = 112
+MEAN_RGB = (122.782, 117.001, 104.298)
+
+
+class FaceTeacher:
+    """Expression probabilities of whole grey faces."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises FileNotFoundError if the package's files are not in `folder`."""
+        manifest = json.loads((folder / "face_expression_model-weights_manifest.json").read_text())
+        content = (folder / "face_expression_model.bin").read_bytes()
+        self._weights: dict[str, Tensor] = {}
+        at = 0
+        for entry in manifest[0]["weights"]:
+            count = int(np.prod(entry["shape"]))
+            packed = entry.get("quantization")
+            kind = np.dtype(packed["dtype"] if packed else "float32")
+            raw = np.frombuffer(content, kind, count, at).astype(np.float32)
+            at += count * kind.itemsize
+            values = raw * packed["scale"] + packed["min"] if packed else raw
+            self._weights[entry["name"]] = torch.from_numpy(values.reshape(entry["shape"]))
+
+    @torch.no_grad()
+    def probabilities(self, faces: Tensor) -> Tensor:
+        """Grey faces (B, 1, H, W) in 0..255 -> (B, 7) in the order of `CLASSES`."""
+        x = F.interpolate(faces.float(), (SIDE_PX, SIDE_PX), mode="bilinear", antialias=True)
+        x = (x.repeat(1, 3, 1, 1) - torch.tensor(MEAN_RGB).view(1, 3, 1, 1)) / 255
+        for block in range(4):
+            x = self._block(x, f"dense{block}", first=block == 0)
+        x = F.avg_pool2d(x, 7, 2).flatten(1)
+        return (x @ self._weights["fc/weights"] + self._weights["fc/bias"]).softmax(1)
+
+    def _block(self, x: Tensor, name: str, *, first: bool) -> Tensor:
+        if first:
+            kernel = self._weights[f"{name}/conv0/filters"].permute(3, 2, 0, 1)
+            total = F.conv2d(_same(x, 2), kernel, self._weights[f"{name}/conv0/bias"], 2).relu()
+        else:
+            total = self._separable(x, f"{name}/conv0", 2).relu()
+        for number in (1, 2, 3):
+            total = total + self._separable(total.relu(), f"{name}/conv{number}", 1)
+        return total.relu()
+
+    def _separable(self, x: Tensor, name: str, stride: int) -> Tensor:
+        depthwise = self._weights[f"{name}/depthwise_filter"].permute(2, 3, 0, 1)
+        pointwise = self._weights[f"{name}/pointwise_filter"].permute(3, 2, 0, 1)
+        x = F.conv2d(_same(x, stride), depthwise, stride=stride, groups=x.shape[1])
+        return F.conv2d(x, pointwise, self._weights[f"{name}/bias"])
+
+
+def _same(x: Tensor, stride: int) -> Tensor:
+    """TensorFlow's `same` padding of a 3x3 kernel: what is odd goes to the right and the bottom."""
+    return F.pad(x, (0, 1, 0, 1)) if stride == 2 else F.pad(x, (1, 1, 1, 1))
