@@ -30,8 +30,13 @@ class Source(Protocol):
 class Stage(Protocol):
     """Takes one value, yields none or more. State inside, I/O never."""
 
-    name: str
-    wants: tuple[type, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def wants(self) -> tuple[type, ...]:
+        """Classes of the values that `step` takes."""
+        ...
 
     def step(self, value: Any) -> Iterable[Value]: ...
 
