@@ -1,9 +1,7 @@
 """The wearer's calibration: from what the eye cameras see to gaze angles, as a small versioned file.
 
-Each eye camera has two experts, one by its pupil and one by its view. They are fused by the covariance of
-their errors on moments they were not fitted to, so a camera in which no pupil can be found
-weighs little, and an eye that is lost leaves the rest to the others. How a calibration is made from a
-recording is `device/calibrating.py`; docs/calibration.md explains both.
+How gaze is found is `device/gaze_experts.py`, how a calibration is made from a recording
+`device/calibrating.py`; docs/calibration.md explains all three.
 """
 
 from __future__ import annotations
@@ -14,13 +12,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import ConfigError, StorageError
 from device.eye_view import VIEW_PX, Camera, Instant, Observation
+from device.gaze_experts import Expert, fuse, opinion
 from device.gaze_map import Bumps, Floats, Line
 
 VERSION = 1
@@ -30,7 +29,7 @@ radius of the fovea, so that a thing looked at lies in it."""
 USABLE = 0.5
 """Gaze more likely near than not counts as usable in the figures; stages judge for themselves."""
 
-_PARTS = ("mean", "basis", "centre", "offset", "slope", "at", "weight")
+_PARTS = ("basis", "centre", "offset", "slope", "at", "weight")
 
 
 class Estimate(NamedTuple):
@@ -53,40 +52,6 @@ class Accuracy:
     """Share of moments with confidence >= 0.5; the errors above are theirs."""
     precision_deg: float
     """Root mean square of the steps from sample to sample while the reference is steady."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Expert:
-    """One way to gaze: features of one camera, a line, and maybe bumps on it."""
-
-    camera: Camera
-    kind: Literal["pupil", "view"]
-    mean: Floats
-    """(k,) of the raw features."""
-    basis: Floats
-    """(k, d) raw features to features."""
-    line: Line
-    bumps: Bumps | None
-    reach: float
-    """How far from the mean (pupil), or off the basis (view), 95 % of the calibration lay."""
-
-    def raw(self, observation: Observation) -> Floats:
-        """(k,) raw features: the pupil in hundredths of the image width, or the view."""
-        if self.kind == "view":
-            return observation.view.astype(np.float64)
-        return pupil_features(observation)
-
-    def predict(self, raw: Floats) -> Floats:
-        """(n, k) raw features to (n, 2) degrees."""
-        x = (raw - self.mean) @ self.basis
-        return self.line(x) if self.bumps is None else self.line(x) + self.bumps(x)
-
-    def strangeness(self, raw: Floats) -> Floats:
-        """(n,) how far outside what was seen in calibration: 1 inside, growing outside."""
-        off = raw - self.mean
-        if self.kind == "view":
-            off = off - (off @ self.basis) @ self.basis.T
-        return np.asarray(np.maximum(np.sqrt((off**2).sum(1)) / self.reach, 1.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +94,7 @@ class Calibration:
         for i, expert in enumerate(self.experts):
             seen = instant.seen.get(expert.camera)
             if seen is not None:
-                raw = expert.raw(seen)[None]
-                guesses[i] = expert.predict(raw)[0]
-                doubt[i] = expert.strangeness(raw)[0] / trust(expert, seen)
+                guesses[i], doubt[i] = opinion(expert, seen)
         fused = fuse(guesses, doubt, self.covariance)
         if fused is None:
             return None
@@ -180,47 +143,6 @@ class Calibration:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read as a calibration ({error})") from error
         return from_text(text, where=str(path))
-
-
-def pupil_features(observation: Observation) -> Floats:
-    """(2,) pupil centre from the image centre, hundredths of the image width; y down."""
-    pupil, width_px, height_px = observation.pupil, observation.width_px, observation.height_px
-    centre = (pupil.x_px - width_px / 2, pupil.y_px - height_px / 2)
-    return np.asarray(centre, dtype=np.float64) * (100.0 / width_px)
-
-
-def trust(expert: Expert, seen: Observation) -> float:
-    """How far the expert's own input can be trusted, as a factor on its precision (square root of 0..1)."""
-    if expert.kind == "view":
-        return 1.0
-    confidence = seen.pupil.confidence
-    return float(np.sqrt(min(max(confidence if np.isfinite(confidence) else 0.0, 1e-3), 1.0)))
-
-
-def fuse(guesses: Floats, doubt: Floats, covariance: Floats) -> tuple[float, float, float] | None:
-    """Best unbiased mean of the experts that have something to say, and its standard deviation.
-
-    `guesses` (m, 2) degrees, NaN where absent; `doubt` (m,) multiplies an expert's standard deviation. An
-    expert who contradicts the others fades, and all of them contradicting each other widens the result.
-    """
-    present = np.flatnonzero(np.isfinite(guesses).all(axis=1) & np.isfinite(doubt))
-    if not present.size:
-        return None
-    says = guesses[present]
-    spread = doubt[present].copy()
-    errors = covariance[np.ix_(present, present)]
-    sigma = np.sqrt(np.diag(errors))
-    for _ in range(3):
-        scaled = errors * np.outer(spread, spread)
-        weight = np.maximum(np.linalg.solve(scaled, np.ones(len(present))), 0.0)
-        weight = weight / weight.sum() if weight.sum() > 0 else 1.0 / np.diag(scaled)
-        weight /= weight.sum()
-        gaze = weight @ says
-        apart = np.hypot(*(says - gaze).T) / (2.0 * sigma * doubt[present])
-        spread = doubt[present] * np.sqrt(1.0 + apart**4)
-    variance = float(weight @ scaled @ weight)
-    variance += float(weight @ ((says - gaze) ** 2).sum(axis=1)) / 4.0
-    return float(gaze[0]), float(gaze[1]), float(np.sqrt(variance))
 
 
 # --- the file ------------------------------------------------------------------------------------
@@ -280,7 +202,6 @@ def from_text(text: str, *, where: str) -> Calibration:
 def _expert_json(expert: Expert) -> dict[str, Any]:
     bumps = expert.bumps
     arrays: Sequence[NDArray[Any]] = (
-        expert.mean,
         expert.basis,
         expert.line.centre,
         expert.line.offset,
@@ -305,7 +226,6 @@ def _expert(raw: dict[str, Any]) -> Expert:
     return Expert(
         camera=Camera(*raw["camera"]),
         kind=raw["kind"],
-        mean=arrays["mean"],
         basis=arrays["basis"],
         line=line,
         bumps=bumps,

@@ -78,8 +78,9 @@ class Pairing:
     """Groups observations of several cameras into instants, one frame a camera.
 
     Cameras of one head are rarely triggered together exactly: frames within `tolerance_ns` of the
-    first of a group belong together. A group is complete when every camera that has been heard of
-    lately is in it, so a camera that has died delays nothing for longer than `forget_ns`.
+    first of a group, and within half a frame's interval, belong together. A group is complete when
+    every camera that has been heard of lately is in it, so a camera that has died delays nothing for
+    longer than `forget_ns`.
     """
 
     def __init__(self, *, tolerance_ns: int = 12_000_000, forget_ns: int = 500_000_000) -> None:
@@ -89,19 +90,22 @@ class Pairing:
         self._open: dict[Camera, Observation] = {}
         self._start_ns = 0
         self._first_ns: int | None = None
+        self._newest_ns = 0
+        self._interval_ns = 2 * tolerance_ns
 
     def add(self, observation: Observation) -> Iterator[Instant]:
         """Yield the instants that this observation completes (none, one, or two)."""
         camera, t_ns = observation.camera, observation.t_ns
-        if self._open and (camera in self._open or t_ns - self._start_ns > self._tolerance_ns):
+        self._keep_time(camera, t_ns)
+        within_ns = min(self._tolerance_ns, self._interval_ns // 2)
+        if self._open and (camera in self._open or t_ns - self._start_ns > within_ns):
             yield from self.flush()
         if not self._open:
             self._start_ns = t_ns
         self._open[camera] = observation
-        self._last_ns[camera] = t_ns
-        self._first_ns = t_ns if self._first_ns is None else self._first_ns
-        alone = t_ns - self._first_ns > self._forget_ns  # the others had the time to show up
         awaited = [c for c, last in self._last_ns.items() if t_ns - last <= self._forget_ns]
+        # The first camera of a session waits for others to show up.
+        alone = t_ns - (self._first_ns or 0) > self._forget_ns
         if all(c in self._open for c in awaited) and (len(awaited) > 1 or alone):
             yield from self.flush()
 
@@ -110,3 +114,18 @@ class Pairing:
         if self._open:
             seen, self._open = self._open, {}
             yield Instant(t_ns=max(o.t_ns for o in seen.values()), seen=seen)
+
+    def _keep_time(self, camera: Camera, t_ns: int) -> None:
+        if self._first_ns is None:
+            self._first_ns = t_ns
+        elif t_ns - self._newest_ns > self._forget_ns:  # all were silent: none has died
+            pause_ns = t_ns - self._newest_ns
+            self._last_ns = {c: last + pause_ns for c, last in self._last_ns.items()}
+        elif camera in self._last_ns:
+            step_ns = t_ns - self._last_ns[camera]
+            # A lost frame doubles one step; the interval follows slowly, and faster down than up.
+            self._interval_ns += int(
+                (step_ns - self._interval_ns) * (0.2 if step_ns < self._interval_ns else 0.02)
+            )
+        self._newest_ns = max(self._newest_ns, t_ns)
+        self._last_ns[camera] = t_ns
