@@ -1,0 +1,221 @@
+"""Eye network: checkpoint -> `device/weights/eye.onnx` and its card.
+
+`python -m models.train_eye --loso && python -m export.eye` makes both again from shared data.
+Float and int8 are exported side by side, measured through `device.model.Model` in one run, and the
+int8 file ships where it is faster and as good. All figures of the card come from that run and from
+the checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from device.model import WEIGHTS, Model, ModelSpec, TensorSpec
+from export.card import write_card
+from export.onnx_file import (
+    Arrays,
+    attach,
+    count_macs,
+    count_params,
+    export_torch,
+    parity,
+    quantise_int8,
+    torch_reference,
+)
+from models.eye import EyeNet, EyeNetConfig
+from models.eye_data import EyeSet, read_meye
+from models.train_eye import default_data
+
+OUTPUTS = ("ellipse", "openness", "confidence")
+CARD = Path(__file__).parents[1] / "docs" / "models" / "eye.md"
+COMMAND = "python -m models.train_eye --loso && python -m export.eye"
+
+
+class Shipped(torch.nn.Module):  # type: ignore[misc]
+    """The network with probabilities instead of logits."""
+
+    def __init__(self, net: EyeNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        out = self.net(image)
+        opened, right = torch.sigmoid(out["open"]), torch.sigmoid(out["right"])
+        return {"ellipse": out["ellipse"], "openness": opened, "confidence": right}
+
+
+def read_checkpoint(path: Path) -> tuple[EyeNet, dict[str, Any]]:
+    """The network in evaluation mode, and the whole checkpoint (settings, figures)."""
+    checkpoint = torch.load(path, weights_only=True)
+    config = dict(checkpoint["settings"]["net"])
+    config["channels"] = tuple(config["channels"])
+    net = EyeNet(EyeNetConfig(**config))
+    net.load_state_dict(checkpoint["state"])
+    return net.eval(), checkpoint
+
+
+def spec_of(path: Path, checkpoint: dict[str, Any], size_px: int, tolerance: float) -> ModelSpec:
+    """The contract of the graph at `path`; the version is the hash of its content."""
+    graph = onnx.load(path)
+    return ModelSpec(
+        name="eye",
+        version=hashlib.sha256(path.read_bytes()).hexdigest()[:8],
+        inputs=(
+            TensorSpec(
+                name="image",
+                shape=(1, 1, size_px, size_px),
+                dtype="uint8",
+                meaning="grey infrared image of one eye, 0..255, stretched to the square",
+            ),
+        ),
+        outputs=(
+            TensorSpec(
+                name="ellipse",
+                shape=(1, 5),
+                dtype="float32",
+                meaning="x, y (input px, centre of the first pixel is 0), log E xx, yy, xy (E in px^2 "
+                "has the squared semi-axes as eigenvalues)",
+            ),
+            TensorSpec(
+                name="openness",
+                shape=(1,),
+                dtype="float32",
+                meaning="0 closed, 1 open; a blink is < 0.5",
+            ),
+            TensorSpec(
+                name="confidence",
+                shape=(1,),
+                dtype="float32",
+                meaning="probability: ellipse is right",
+            ),
+        ),
+        colour="grey",
+        params=count_params(graph),
+        macs=count_macs(graph),
+        licence="Apache-2.0 (weights); training data: see trained_on",
+        trained_on="MEYE human part, doi:10.5281/zenodo.4488164, persons "
+        + ", ".join(checkpoint["figures"]["people"]),
+        seed=checkpoint["settings"]["seed"],
+        parity_tolerance=tolerance,
+        figures={"leave_one_person_out": checkpoint["figures"].get("loso", {}).get("mean", {})},
+    )
+
+
+def export_float(net: EyeNet, path: Path) -> None:
+    """The float graph, without contract."""
+    size = net.config.size_px
+    image = torch.zeros(1, 1, size, size, dtype=torch.uint8)
+    export_torch(Shipped(net), {"image": image}, OUTPUTS, path)
+
+
+def export_int8(source: Path, path: Path, images: NDArray[np.uint8]) -> None:
+    """The float graph quantised where convolutions are; votes and probabilities stay in float.
+
+    `images` (N, S, S) are what activations are calibrated on. The last convolution, whose outputs
+    are pixels, stays in float too.
+    """
+    graph = onnx.load(source)
+    last = [n.name for n in graph.graph.node if n.op_type == "Conv"][-1]
+    kept = [n.name for n in graph.graph.node if n.op_type not in ("Conv", "Relu", "Add", "Resize")]
+    quantise_int8(source, path, calls(images), exclude=[*kept, last])
+
+
+def calls(images: NDArray[np.uint8]) -> list[Arrays]:
+    """(N, S, S) -> N calls of the network."""
+    return [{"image": image[None, None]} for image in images]
+
+
+def sample(data: EyeSet, count: int, seed: int) -> NDArray[np.uint8]:
+    """(count, S, S) pictures drawn without repetition."""
+    order = np.random.default_rng(seed).permutation(len(data))[:count]
+    chosen: NDArray[np.uint8] = data.images.numpy()[order]
+    return chosen
+
+
+def compare(models: dict[str, Model], data: EyeSet, rounds: int = 5) -> dict[str, dict[str, Any]]:
+    """CPU time in one run, interleaved, and how far each is from the first in the ellipse (px)."""
+    pictures = calls(sample(data, 200, seed=2))
+    spent: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(rounds):
+        for name, model in models.items():
+            started = time.thread_time()
+            for call in pictures:
+                model.run(**call)
+            spent[name].append((time.thread_time() - started) / len(pictures))
+    first = next(iter(models.values()))
+    truth = [first.run(**call)["ellipse"][0] for call in pictures]
+    result = {}
+    for name, model in models.items():
+        apart = [
+            float(np.hypot(*(model.run(**call)["ellipse"][0] - want)[:2]))
+            for call, want in zip(pictures, truth, strict=True)
+        ]
+        result[name] = {
+            "bytes": model.bytes,
+            "cpu_us_hot": 1e6 * float(np.median(spent[name])),
+            "centre_from_float_px_median": float(np.median(apart)),
+            "centre_from_float_px_p99": float(np.percentile(apart, 99)),
+        }
+    return result
+
+
+@click.command()
+@click.option("--checkpoint", type=click.Path(path_type=Path), default=Path("build/eye.pt"))
+@click.option("--data", type=click.Path(path_type=Path), default=None, help="Folder like MEYE's.")
+@click.option("--precision", type=click.Choice(["float", "int8"]), default="float")
+def main(checkpoint: Path, data: Path | None, precision: str) -> None:
+    torch.set_num_threads(1)
+    people = read_meye(data or default_data())
+    net, stored = read_checkpoint(checkpoint)
+    size = net.config.size_px
+    build = checkpoint.parent
+    paths = {"float": build / "eye_float.onnx", "int8": build / "eye_int8.onnx"}
+    export_float(net, paths["float"])
+    export_int8(paths["float"], paths["int8"], sample(people, 300, seed=1))
+    reference = torch_reference(Shipped(net), OUTPUTS)
+    measured: dict[str, dict[str, float]] = {}
+    for name, tolerance in (("float", 2e-3), ("int8", 4.0)):
+        attach(paths[name], spec_of(paths[name], stored, size, tolerance))
+        checked = calls(people.images.numpy()[~people.blink.numpy()][::40])
+        measured[name] = parity(reference, Model(paths[name]), checked)
+        print(name, "parity", measured[name])
+    models = {name: Model(path) for name, path in paths.items()}
+    compared = compare(models, people)
+    for name, row in compared.items():
+        row["parity"] = measured[name]
+        print(name, row)
+    WEIGHTS.mkdir(exist_ok=True)
+    (WEIGHTS / "eye.onnx").write_bytes(paths[precision].read_bytes())
+    shipped = Model(WEIGHTS / "eye.onnx")
+    write_card(shipped.spec, card_figures(stored, compared, precision), CARD, command=COMMAND)
+    print(f"{shipped.path}: {shipped.bytes} bytes, {shipped.spec.macs / 1e6:.2f} MMAC")
+
+
+def card_figures(
+    stored: dict[str, Any], compared: dict[str, dict[str, Any]], precision: str
+) -> dict[str, Any]:
+    """What the card shows, from what was measured."""
+    found = stored["figures"]
+    figures: dict[str, Any] = {}
+    if "loso" in found:
+        title = f"Each person left out in turn ({found['loso_steps']} steps each)"
+        figures[title] = found["loso"]
+    for name, rows in found.get("ablations", {}).items():
+        figures[f"Ablation: {name}"] = rows
+    figures["Labels dropped in training, by person"] = found["labels_dropped"] or "none"
+    figures[f"Float and int8 (shipped: {precision})"] = compared
+    figures["Settings of the training"] = stored["settings"]
+    return figures
+
+
+if __name__ == "__main__":
+    main()
