@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from device.saccades import FAST, NS, RINGING, SLOW, Loss, Saccades, SaccadeSettings, Sample
+from device.slow_phases import Bin, SlowPhases, SlowSettings
 from device.types import Movement
 
 
@@ -27,12 +28,7 @@ class EventSettings:
     min_blink_ms: float = 50.0
     max_blink_ms: float = 800.0
     """A lost eye is a blink between these; longer, and it is simply lost."""
-    bin_ms: float = 20.0
-    """Slow phases are judged in bins of this length."""
-    window_ms: float = 250.0
-    """How far back drift is measured."""
-    pursuit_deg_s: float = 2.0
-    """Steady drift above it is pursuit."""
+    slow: SlowSettings = field(default_factory=SlowSettings)
     saccades: SaccadeSettings = field(default_factory=SaccadeSettings)
 
 
@@ -50,96 +46,13 @@ class Labelled(NamedTuple):
     """False where samples are missing just before it."""
 
 
-class Bin:
-    """Up to `bin_ms` of one slow phase."""
-
-    __slots__ = ("confidence", "movement", "n", "phase", "speed", "start_ns", "t_s", "x", "y")
-
-    def __init__(self, start_ns: int, phase: int) -> None:
-        self.start_ns = start_ns
-        self.phase = phase
-        self.n = 0
-        self.t_s = 0.0
-        self.x = 0.0
-        self.y = 0.0
-        self.speed = 0.0
-        self.movement = Movement.UNKNOWN
-        self.confidence = 0.0
-
-    def add(self, sample: Sample) -> None:
-        self.n += 1
-        w = 1.0 / self.n
-        self.t_s += w * ((sample.t_ns - self.start_ns) / NS - self.t_s)
-        self.x += w * (sample.x - self.x)
-        self.y += w * (sample.y - self.y)
-
-
-class SlowPhases:
-    """Fixation or pursuit, bin by bin."""
-
-    def __init__(self, settings: EventSettings) -> None:
-        self._settings = settings
-        self._bin_ns = round(settings.bin_ms * 1e6)
-        self._window_ns = round(settings.window_ms * 1e6)
-        self._bins: deque[Bin] = deque(maxlen=64)
-        self._phase = 0
-        self._open: Bin | None = None
-
-    def push(self, sample: Sample) -> None:
-        """Take the next sample of a slow phase."""
-        current = self._open
-        if current is None or sample.t_ns - current.start_ns >= self._bin_ns:
-            current = self._open = Bin(sample.t_ns, self._phase)
-            self._bins.append(current)
-        current.add(sample)
-        sample.part = current
-
-    def cut(self) -> None:
-        """The slow phase is over."""
-        if self._open is not None:
-            self._open = None
-            self._phase += 1
-
-    def judge(self, wanted: Bin) -> None:
-        """Decide on a bin from the bins of its phase around it."""
-        near = [
-            b
-            for b in self._bins
-            if b.phase == wanted.phase and b.start_ns >= wanted.start_ns - self._window_ns
-        ]
-        wanted.speed = _drift_deg_s(near, wanted.start_ns)
-        limit = self._settings.pursuit_deg_s
-        pursuit = wanted.speed > limit
-        wanted.movement = Movement.PURSUIT if pursuit else Movement.FIXATION
-        wanted.confidence = 1.0 / (1.0 + math.exp(-abs(wanted.speed - limit) / limit))
-
-
-def _drift_deg_s(bins: list[Bin], origin_ns: int) -> float:
-    """Speed of the straight line through the bins."""
-    n = st = sx = sy = stt = stx = sty = 0.0
-    for b in bins:
-        w = b.n
-        t = (b.start_ns - origin_ns) / NS + b.t_s
-        n += w
-        st += w * t
-        sx += w * b.x
-        sy += w * b.y
-        stt += w * t * t
-        stx += w * t * b.x
-        sty += w * t * b.y
-    spread = stt - st * st / n
-    if spread <= 0:
-        return 0.0
-    return math.hypot(stx - st * sx / n, sty - st * sy / n) / spread
-
-
 class EyeMovements:
     """Labels a stream of gaze, sample by sample."""
 
     def __init__(self, settings: EventSettings | None = None) -> None:
         self._settings = settings or EventSettings()
         self._saccades = Saccades(self._settings.saccades)
-        self._slow = SlowPhases(self._settings)
+        self._slow = SlowPhases(self._settings.slow)
         self._delay_ns = round(self._settings.delay_ms * 1e6)
         self._max_gap_ns = round(self._settings.saccades.max_gap_ms * 1e6)
         self._held: deque[Sample] = deque()
@@ -179,6 +92,7 @@ class EyeMovements:
             self._saccades.push(sample)
         else:
             self._saccades.lost(sample)
+            self._slow.lose()
         self._settle(self._saccades.settled_ns)
         due_ns = t_ns + step_ns - self._delay_ns
         held = self._held
@@ -192,7 +106,7 @@ class EyeMovements:
         out = [self._label(sample) for sample in self._held]
         self._held.clear()
         self._saccades.interrupt()
-        self._slow.cut()
+        self._slow.end()
         return out
 
     def _settle(self, until_ns: int) -> None:
@@ -202,7 +116,7 @@ class EyeMovements:
             if sample.mark == SLOW:
                 self._slow.push(sample)
             else:
-                self._slow.cut()
+                self._slow.end()
 
     def _label(self, sample: Sample) -> Labelled:
         if self._fresh and self._fresh[0] is sample:
@@ -210,9 +124,12 @@ class EyeMovements:
         part = sample.part
         x, y, speed, confidence = sample.x, sample.y, sample.speed, 1.0
         if isinstance(part, Bin):
-            if part.movement is Movement.UNKNOWN:
+            if not part.judged:
                 self._slow.judge(part)
-            movement, speed, confidence = part.movement, part.speed, part.confidence
+            movement = Movement.PURSUIT if part.pursuit > 0.5 else Movement.FIXATION
+            confidence = max(part.pursuit, 1.0 - part.pursuit)
+            speed = part.speed
+            x, y = part.at(sample.t_ns)
         elif isinstance(part, Loss):
             movement = self._lost(part, sample.t_ns)
             x = y = math.nan

@@ -18,6 +18,8 @@ from collections import deque
 from dataclasses import dataclass
 
 NS = 1_000_000_000
+SETTLE_NS = 30_000_000
+"""A saccade found at its rising edge began no longer ago than this."""
 
 SLOW, FAST, RINGING, LOST, LID = range(5)
 """What a sample is marked: slow phase, saccade, post-saccadic oscillation, no gaze, lid in the way."""
@@ -29,9 +31,9 @@ class SaccadeSettings:
 
     filter_ms: float = 4.0
     """Length of each of the two boxes of the velocity filter."""
-    onset_sigmas: float = 6.0
-    """A saccade must pass this many standard deviations of velocity noise (Engbert & Kliegl 2003)."""
-    edge_sigmas: float = 3.0
+    onset_sigmas: float = 8.0
+    """A saccade must pass this many standard deviations of the velocity's noise at its peak."""
+    edge_sigmas: float = 5.0
     """It begins and ends at this many."""
     onset_floor_deg_s: float = 12.0
     """No saccade is slower at its peak: that of 0.25 degrees on the main sequence."""
@@ -88,7 +90,8 @@ class Velocity:
         self.step_s = 0.0
         """Running estimate of the sampling interval; 0 before the second sample."""
         self.half = 1
-        self._recent: deque[Sample] = deque(maxlen=64)
+        self.recent: deque[Sample] = deque(maxlen=128)
+        """Samples with gaze, newest last, up to the last break."""
         self._changes: list[float] = []
         self._median = 0.0
 
@@ -100,11 +103,11 @@ class Velocity:
 
     def restart(self) -> None:
         """What follows does not continue what came before."""
-        self._recent.clear()
+        self.recent.clear()
 
     def push(self, sample: Sample) -> Sample | None:
         """Take the newest sample; return the one whose velocity is now known, if any."""
-        recent = self._recent
+        recent = self.recent
         if recent:
             self._pace((sample.t_ns - recent[-1].t_ns) / NS)
         recent.append(sample)
@@ -128,7 +131,7 @@ class Velocity:
         return middle
 
     def _general(self, half: int) -> tuple[float, float]:
-        recent = self._recent
+        recent = self.recent
         span_ns = 0
         vx = vy = 0.0
         for i in range(1, half + 1):
@@ -168,8 +171,8 @@ class Saccades:
         self._state = SLOW
         self._since_ns = 0
         self._loud_ns = 0
-        self._peak = 0.0
         self._loss: Loss | None = None
+        self._last_loss: Loss | None = None
         self.settled_ns = 0
 
     def push(self, sample: Sample) -> None:
@@ -192,10 +195,9 @@ class Saccades:
             elif speed < low:
                 w = min(1.0, self.velocity.step_s / 0.05)
                 self._base = (bx + w * (known.vx - bx), by + w * (known.vy - by))
-            self.settled_ns = known.t_ns - 30_000_000
+            self.settled_ns = known.t_ns - SETTLE_NS
         elif self._state == FAST:
-            self._peak = max(self._peak, speed)
-            if speed < max(low, 0.0 * self._peak):
+            if speed < low:
                 self._end(known)
             elif known.t_ns - self._since_ns > s.max_saccade_ms * 1e6:
                 self._abandon(known)
@@ -207,12 +209,32 @@ class Saccades:
     def lost(self, sample: Sample) -> None:
         """Take a sample without gaze."""
         if self._loss is None:
-            self._loss = Loss(sample.t_ns)
+            self._loss = self._last_loss = Loss(sample.t_ns)
+            self._lid_closing(self._loss)
         sample.mark = LOST
         sample.part = self._loss
         self._loss.end_ns = sample.t_ns
         self.interrupt()
         self.settled_ns = sample.t_ns
+
+    def _lid_closing(self, loss: Loss) -> None:
+        """What moved fast just before the eye was lost was the lid."""
+        near_ns = loss.start_ns - self.settings.lid_reach_ms * 1e6
+        tail = [s for s in self.velocity.recent if s.t_ns >= near_ns]
+        fast = next((i for i, s in enumerate(tail) if s.mark == FAST), len(tail))
+        for sample in tail[fast:]:
+            sample.mark = LID
+            sample.part = loss
+        if fast < len(tail):
+            loss.start_ns = tail[fast].t_ns
+
+    def _lid_opening(self, loss: Loss, until_ns: int) -> None:
+        """What moved fast just after the eye was found again was the lid."""
+        for sample in self.velocity.recent:
+            if loss.end_ns < sample.t_ns < until_ns:
+                sample.mark = LID
+                sample.part = loss
+        loss.end_ns = until_ns
 
     def interrupt(self) -> None:
         """What follows does not continue what came before: a gap, a lost eye."""
@@ -224,18 +246,20 @@ class Saccades:
     def _begin(self, low: float) -> None:
         row = self._row
         first = len(row) - 1
-        while first > 0 and row[first - 1].speed > low and row[first - 1].mark == SLOW:
+        while first > 0 and row[first - 1].speed > low and row[first - 1].t_ns > self.settled_ns:
             first -= 1
         for i in range(first, len(row)):
             row[i].mark = FAST
         self._since_ns = row[first].t_ns
         self._state = FAST
-        self._peak = row[-1].speed
 
     def _end(self, sample: Sample) -> None:
         if sample.t_ns - self._since_ns < self.settings.min_saccade_ms * 1e6:
             self._abandon(sample)
             return
+        loss = self._last_loss
+        if loss and self._since_ns - loss.end_ns <= self.settings.lid_reach_ms * 1e6:
+            self._lid_opening(loss, sample.t_ns)
         self._state = RINGING
         self._since_ns = self._loud_ns = sample.t_ns
 
