@@ -128,7 +128,7 @@ class SceneMotion:
     def __init__(self, degrees_across: tuple[float, float], history_s: float) -> None:
         self._degrees = np.array(degrees_across)
         self._history_s = history_s
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         width, height = FLOW_PX
         rows, columns = np.mgrid[4:height:8, 4:width:8]
         self._grid = (rows.ravel(), columns.ravel())
@@ -152,13 +152,13 @@ class SceneMotion:
 
         Afterwards `motion` holds what moves against the background, (96, 128) uint8.
         """
-        grey = cv2.cvtColor(fit(pixels, FLOW_PX), cv2.COLOR_BGR2GRAY)
+        grey = cv2.cvtColor(fit(pixels, FLOW_PX), cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
         here = np.array(gaze)
         if self._before is None or t_ns <= self._t_ns:
             self._remember(t_ns, grey, here)
             return np.zeros(SCENE_FEATURES, np.float32)
         took_s = (t_ns - self._t_ns) / 1e9
-        flow = self._flow.calc(self._before, grey, None) / np.array(FLOW_PX, np.float32)
+        flow = self._flow.calc(self._before, grey, np.zeros((*grey.shape, 2), np.float32)) / np.array(FLOW_PX, np.float32)
         background = self._background(flow)
         relative = flow - background
         speed = cv2.blur(np.hypot(*np.moveaxis(relative * self._degrees, 2, 0)) / took_s, (3, 3))
@@ -181,7 +181,7 @@ class SceneMotion:
         )
         values = np.concatenate([moved, self._sameness(t_ns, here)])
         self._remember(t_ns, grey, here)
-        return np.nan_to_num(values).astype(np.float32)
+        return np.asarray(np.nan_to_num(values), np.float32)
 
     def _remember(self, t_ns: int, grey: Pixels, here: Floats) -> None:
         self._before, self._t_ns, self._gaze = grey, t_ns, here
@@ -252,14 +252,14 @@ def _window(
     top = centre[1] * pixels.shape[0] - size_px[1] / 2
     warp = np.array([[step_x, 0, left + step_x / 2 - 0.5], [0, step_y, top + step_y / 2 - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped: Pixels = cv2.warpAffine(
+    warped = cv2.warpAffine(
         np.ascontiguousarray(pixels),
         warp,
         (out_px, out_px),
         flags=flags,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return warped
+    return warped.astype(np.uint8, copy=False)
 
 
 def _at(field: NDArray[np.float32], place: Floats) -> Floats:
@@ -267,7 +267,7 @@ def _at(field: NDArray[np.float32], place: Floats) -> Floats:
     height, width = field.shape[:2]
     column = int(min(max(place[0] * width, 0), width - 1))
     row = int(min(max(place[1] * height, 0), height - 1))
-    return field[row, column].astype(np.float64)
+    return np.asarray(field[row, column], np.float64)
 
 
 def _around(values: NDArray[np.floating], place: Floats) -> float:

@@ -91,7 +91,7 @@ class InputBuilder:
         scene = self._motion.features(frame.t_ns, frame.pixels, gaze)
         views = crops(frame.pixels, self._motion.motion, gaze)
         inputs = Inputs(views, np.concatenate([eyes, scene]), np.array(gaze, np.float32))
-        return hide(inputs, self._settings.inputs, frame.pixels, self._motion.motion), fresh
+        return hide(inputs, self._settings.inputs), fresh
 
     def _gaze(self, t_ns: int) -> tuple[float, float]:
         place = self._trail.place_deg
@@ -103,17 +103,21 @@ class InputBuilder:
         return float(np.clip(x, -0.2, 1.2)), float(np.clip(y, -0.2, 1.2))
 
 
-def hide(inputs: Inputs, kept: str, pixels: Pixels, motion: Pixels) -> Inputs:
-    """Leave `both`, only the `eyes` or only the `scene`: the comparison's one place."""
+def hide(inputs: Inputs, kept: str) -> Inputs:
+    """Leave `both`, only the `eyes` or only the `scene`: the comparison's one place.
+
+    Without the eyes there is no gaze to crop around: the coarse view alone is left.
+    """
     if kept == "both":
         return inputs
-    features = inputs.features.copy()
+    features, views = inputs.features.copy(), inputs.views
+    blank = Views(*(np.zeros_like(v) for v in _pictures(views)))
     if kept == "eyes":
         features[EYE_FEATURES:] = 0
-        views = Views(*(np.zeros_like(v) for v in _pictures(inputs.views)))
-        return Inputs(views, features, inputs.gaze)
+        return Inputs(blank, features, inputs.gaze)
     features[:] = 0
-    return Inputs(crops(pixels, motion, CENTRE), features, np.array(CENTRE, np.float32))
+    seen = Views(blank.crop, blank.crop_motion, views.coarse, views.coarse_motion)
+    return Inputs(seen, features, np.array(CENTRE, np.float32))
 
 
 class AttentionStage:
