@@ -12,7 +12,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from device.saccades import FAST, NS, RINGING, SLOW, Loss, Saccades, SaccadeSettings, Sample
+from device.gaze_velocity import FAST, NS, RINGING, SLOW, Sample
+from device.saccades import Loss, Saccades, SaccadeSettings
 from device.slow_phases import Bin, SlowPhases, SlowSettings
 from device.types import Movement
 
@@ -94,11 +95,17 @@ class EyeMovements:
             self._saccades.lost(sample)
             self._slow.lose()
         self._settle(self._saccades.settled_ns)
-        due_ns = t_ns + step_ns - self._delay_ns
+        # what the next sample would find too late is due now; the next may come a little late itself
+        due_ns = t_ns + step_ns + step_ns // 4 - self._delay_ns
         held = self._held
         while held and held[0].t_ns <= due_ns:
             out.append(self._label(held.popleft()))
         return out
+
+    @property
+    def held(self) -> int:
+        """Samples whose label is not final yet."""
+        return len(self._held)
 
     def flush(self) -> list[Labelled]:
         """Label what is held: the stream is over or interrupted."""

@@ -1,14 +1,11 @@
 """Saccades and what follows them, found sample by sample in gaze of any rate and noise.
 
 Pure algorithm, plain floats, constant memory. A sample enters at the front of a short buffer and is
-marked in place; `settled` says how far the marks are final.
+marked in place; `settled_ns` says how far the marks are final.
 
-* Velocity is the difference of two neighbouring box means (Engbert & Kliegl 2003), whose boxes last
-  about 4 ms, but hold one sample at least: one filter from 30 to 500 Hz.
-* The noise of that velocity is tracked as the running median of its change over one filter length,
-  so neither pursuit nor saccades count as noise.
-* A saccade is where the velocity, less that of the slow phase before it, passes a multiple of the
-  noise; it begins and ends at a lower multiple. What still rings after it is post-saccadic oscillation.
+A saccade is where the velocity, less that of the slow phase before it, passes a multiple of its own
+noise; it begins and ends at a lower multiple. What still rings after it is post-saccadic oscillation.
+What moves fast beside a lost eye is the lid.
 """
 
 from __future__ import annotations
@@ -17,12 +14,10 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-NS = 1_000_000_000
+from device.gaze_velocity import FAST, LID, LOST, RINGING, SLOW, Sample, Velocity
+
 SETTLE_NS = 30_000_000
 """A saccade found at its rising edge began no longer ago than this."""
-
-SLOW, FAST, RINGING, LOST, LID = range(5)
-"""What a sample is marked: slow phase, saccade, post-saccadic oscillation, no gaze, lid in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +33,10 @@ class SaccadeSettings:
     onset_floor_deg_s: float = 12.0
     """No saccade is slower at its peak: that of 0.25 degrees on the main sequence."""
     edge_floor_deg_s: float = 6.0
+    first_deg_s: float = 60.0
+    """While the noise is not known yet, only what is this fast is a saccade: one of a degree."""
+    blur_ms: float = 30.0
+    """At one sample in this time, samples beside a saccade look half as fast as it: see `_trim`."""
     noise_tau_ms: float = 1000.0
     """Memory of the noise estimate."""
     min_saccade_ms: float = 6.0
@@ -53,24 +52,6 @@ class SaccadeSettings:
     """Fast movement this close to a lost eye is the lid, not a saccade."""
 
 
-class Sample:
-    """One gaze sample on its way through; degrees, deg/s."""
-
-    __slots__ = ("mark", "part", "pupil", "speed", "t_ns", "vx", "vy", "x", "y")
-
-    def __init__(self, t_ns: int, x: float, y: float, pupil: float) -> None:
-        self.t_ns = t_ns
-        self.x = x
-        self.y = y
-        self.pupil = pupil
-        self.vx = 0.0
-        self.vy = 0.0
-        self.speed = 0.0
-        self.mark = SLOW
-        self.part: object | None = None
-        """The bin of a slow phase, or the loss of the eye, that it belongs to."""
-
-
 class Loss:
     """A stretch without gaze."""
 
@@ -81,90 +62,12 @@ class Loss:
         self.end_ns = start_ns
 
 
-class Velocity:
-    """Velocity of the sample in the middle of two boxes of `half` samples, and its noise."""
-
-    def __init__(self, settings: SaccadeSettings) -> None:
-        self._filter_s = settings.filter_ms / 1e3
-        self._tau_s = settings.noise_tau_ms / 1e3
-        self.step_s = 0.0
-        """Running estimate of the sampling interval; 0 before the second sample."""
-        self.half = 1
-        self.recent: deque[Sample] = deque(maxlen=128)
-        """Samples with gaze, newest last, up to the last break."""
-        self._changes: list[float] = []
-        self._median = 0.0
-
-    @property
-    def sigma_deg_s(self) -> float:
-        """Standard deviation of the noise on one axis of the velocity."""
-        # the change of a 2-D velocity is Rayleigh with sqrt(2) sigma; its median is 1.1774 of that
-        return self._median / (1.1774 * math.sqrt(2))
-
-    def restart(self) -> None:
-        """What follows does not continue what came before."""
-        self.recent.clear()
-
-    def push(self, sample: Sample) -> Sample | None:
-        """Take the newest sample; return the one whose velocity is now known, if any."""
-        recent = self.recent
-        if recent:
-            self._pace((sample.t_ns - recent[-1].t_ns) / NS)
-        recent.append(sample)
-        half = self.half
-        size = len(recent)
-        if size < 2 * half + 1:
-            return None
-        if half == 2:
-            a, b, c, d = recent[-1], recent[-2], recent[-4], recent[-5]
-            span_s = (a.t_ns + b.t_ns - c.t_ns - d.t_ns) / NS
-            vx = (a.x + b.x - c.x - d.x) / span_s
-            vy = (a.y + b.y - c.y - d.y) / span_s
-        else:
-            vx, vy = self._general(half)
-        middle = recent[-1 - half]
-        middle.vx = vx
-        middle.vy = vy
-        if size >= 4 * half + 2:
-            before = recent[-2 - 3 * half]
-            self._noise(math.hypot(vx - before.vx, vy - before.vy))
-        return middle
-
-    def _general(self, half: int) -> tuple[float, float]:
-        recent = self.recent
-        span_ns = 0
-        vx = vy = 0.0
-        for i in range(1, half + 1):
-            late, early = recent[-i], recent[-1 - half - i]
-            span_ns += late.t_ns - early.t_ns
-            vx += late.x - early.x
-            vy += late.y - early.y
-        span_s = span_ns / NS
-        return vx / span_s, vy / span_s
-
-    def _pace(self, step_s: float) -> None:
-        if self.step_s == 0.0:
-            self.step_s = step_s
-        else:
-            self.step_s += 0.02 * (step_s - self.step_s)
-        self.half = max(1, min(10, round(self._filter_s / self.step_s)))
-
-    def _noise(self, change: float) -> None:
-        if self._changes is not None and len(self._changes) < 32:
-            self._changes.append(change)
-            self._median = sorted(self._changes)[len(self._changes) // 2]
-            return
-        rate = 2.0 * self.step_s / self._tau_s
-        self._median *= 1.0 + rate if change > self._median else 1.0 - rate
-        self._median = max(self._median, 1e-3)
-
-
 class Saccades:
     """Marks the samples of a stream in place. `settled_ns`: marks before it are final."""
 
     def __init__(self, settings: SaccadeSettings) -> None:
         self.settings = settings
-        self.velocity = Velocity(settings)
+        self.velocity = Velocity(settings.filter_ms, settings.noise_tau_ms)
         self._row: deque[Sample] = deque(maxlen=256)
         """Samples with a velocity, newest last, up to the last break."""
         self._base = (0.0, 0.0)
@@ -183,7 +86,8 @@ class Saccades:
             return
         sigma = self.velocity.sigma_deg_s
         s = self.settings
-        high = max(s.onset_floor_deg_s, s.onset_sigmas * sigma)
+        sure = self.velocity.noise_known
+        high = max(s.onset_floor_deg_s if sure else s.first_deg_s, s.onset_sigmas * sigma)
         low = max(s.edge_floor_deg_s, s.edge_sigmas * sigma)
         bx, by = self._base
         speed = math.hypot(known.vx - bx, known.vy - by)
@@ -253,15 +157,34 @@ class Saccades:
         self._since_ns = row[first].t_ns
         self._state = FAST
 
+    def _trim(self, last: Sample) -> int:
+        """Take the samples off a saccade that only look fast; return when it ended.
+
+        The velocity filter reaches over its neighbours, and the slower the sampling, the larger the part
+        of a saccade that it sees from outside: up to half of its peak.
+        """
+        share = min(0.5, 500.0 * self.velocity.step_s / self.settings.blur_ms)
+        own = [s for s in self._row if s.t_ns >= self._since_ns]
+        limit = share * max(s.speed for s in own)
+        while own[0].speed < limit:
+            own.pop(0).mark = SLOW
+        end_ns = last.t_ns
+        while own[-1].speed < limit:
+            end_ns = own[-1].t_ns
+            own.pop().mark = SLOW
+        self._since_ns = own[0].t_ns
+        return end_ns
+
     def _end(self, sample: Sample) -> None:
-        if sample.t_ns - self._since_ns < self.settings.min_saccade_ms * 1e6:
+        end_ns = self._trim(sample)
+        if end_ns - self._since_ns < self.settings.min_saccade_ms * 1e6:
             self._abandon(sample)
             return
         loss = self._last_loss
         if loss and self._since_ns - loss.end_ns <= self.settings.lid_reach_ms * 1e6:
-            self._lid_opening(loss, sample.t_ns)
+            self._lid_opening(loss, end_ns)
         self._state = RINGING
-        self._since_ns = self._loud_ns = sample.t_ns
+        self._since_ns = self._loud_ns = end_ns
 
     def _abandon(self, sample: Sample) -> None:
         for other in reversed(self._row):

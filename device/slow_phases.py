@@ -17,7 +17,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from device.saccades import NS, Sample
+from device.gaze_velocity import NS, Sample
 
 
 @dataclass(frozen=True, slots=True)
