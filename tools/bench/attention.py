@@ -1,0 +1,252 @@
+"""`beheld bench attention`: attended intervals found by the eyes alone, the scene alone, and both.
+
+Every variant runs the stages that ship (events, attention, wake) in the loop that ships, with the scene
+camera asleep until the wake stage asks for it. Nothing here runs in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from device.errors import InputError
+from device.model import Model, load
+from device.pipeline import Stage, run
+from device.sources.camera import AlwaysOn, SceneCamera
+from device.stages.attention import AttentionSettings, AttentionStage
+from device.stages.events import EventsStage
+from device.stages.wake import WakeSettings, WakeStage
+from device.types import Attention, MomentEnd, MomentStart, SceneFrame, Value
+from tools.attention_truth import Box, Intervals, Trial, emulated, generated, real
+from tools.output import emit, json_option, progress
+
+IOU = 0.5
+
+EYE_ONLY = {
+    "generated": WakeSettings(policy="eye_only"),
+    "real": WakeSettings(policy="eye_only"),
+    "emulator": WakeSettings(policy="eye_only"),
+}
+"""The dwell rule, tuned by `python -m tools.tune_dwell`, each on its own kind of session."""
+
+CONTENT = WakeSettings(dwell_ms=0, recheck_ms=0, check_ms=10_000, linger_ms=10_000)
+"""Without the eyes nothing wakes the scene camera: it is always on, and always asked."""
+
+
+@dataclass
+class Seen:
+    """A sink: what one variant decided in one session."""
+
+    decided: list[int] = field(default_factory=list)
+    """When each moment was opened, by the newest value the loop had then."""
+    moments: Intervals = field(default_factory=list)
+    estimates: list[Attention] = field(default_factory=list)
+    scene_frames: int = 0
+    _now_ns: int = 0
+    _open: MomentStart | None = None
+
+    def __call__(self, value: Value) -> None:
+        self._now_ns = max(self._now_ns, value.t_ns)
+        match value:
+            case SceneFrame():
+                self.scene_frames += 1
+            case Attention():
+                self.estimates.append(value)
+            case MomentStart() if self._open is None:
+                self._open = value
+                self.decided.append(self._now_ns)
+            case MomentEnd() if self._open is not None:
+                start, self._open = self._open, None
+                since_ns = start.t_ns if start.since_ns is None else start.since_ns
+                until_ns = value.t_ns if value.until_ns is None else value.until_ns
+                self.moments.append((since_ns, max(until_ns, since_ns + 1)))
+
+
+@dataclass(eq=False)
+class Recording:
+    """A trial as a source."""
+
+    trial: Trial
+    camera: SceneCamera
+
+    def __post_init__(self) -> None:
+        self.header = self.trial.header
+
+    def __iter__(self) -> Iterator[Value]:
+        return self.trial.source(self.camera)
+
+
+def watch(trial: Trial, model: Model | None, inputs: str, wake: WakeSettings) -> Seen:
+    """Run one variant over one session; without a model the eyes decide and the scene stays dark."""
+    seen = Seen()
+    camera = AlwaysOn() if inputs == "scene" else SceneCamera()
+    stages: list[Stage] = [EventsStage(), WakeStage(wake)]
+    if model is not None:
+        stages.insert(1, AttentionStage(model, trial.geometry, AttentionSettings(inputs=inputs)))
+    else:
+        camera = SceneCamera(start_ns=10**18)
+    run(Recording(trial, camera), stages, [camera, seen])
+    return seen
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Tally:
+    """Counts over sessions and raters."""
+
+    hits: int = 0
+    found: int = 0
+    true: int = 0
+    false: int = 0
+    hours: float = 0.0
+    onset_ms: list[float] = field(default_factory=list)
+
+    def add(self, seen: Seen, truth: Intervals, duration_ns: int) -> None:
+        pairs = matched(seen.moments, truth)
+        self.hits += len(pairs)
+        self.found += len(seen.moments)
+        self.true += len(truth)
+        self.hours += duration_ns / 3.6e12
+        self.false += sum(2 * _covered(m, truth) < m[1] - m[0] for m in seen.moments)
+        for m, t in pairs:
+            self.onset_ms.append(max(0.0, (seen.decided[m] - truth[t][0]) / 1e6))
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.hits / max(1, self.found + self.true)
+
+    def figures(self) -> dict[str, float | None]:
+        return {
+            "f1": self.f1,
+            "precision": self.hits / max(1, self.found),
+            "recall": self.hits / max(1, self.true),
+            "onset_ms": float(np.median(self.onset_ms)) if self.onset_ms else None,
+            "false_per_h": self.false / max(1e-9, self.hours),
+        }
+
+
+def matched(found: Intervals, true: Intervals) -> list[tuple[int, int]]:
+    """Pairs (found, true), each used once, of IoU at least `IOU`; the best first."""
+    scores = [
+        (_iou(f, t), i, k) for i, f in enumerate(found) for k, t in enumerate(true) if f[1] > t[0]
+    ]
+    pairs: list[tuple[int, int]] = []
+    for score, i, k in sorted(scores, reverse=True):
+        if score >= IOU and all(i != a and k != b for a, b in pairs):
+            pairs.append((i, k))
+    return pairs
+
+
+def _iou(a: tuple[int, int], b: tuple[int, int]) -> float:
+    both = max(0, min(a[1], b[1]) - max(a[0], b[0]))
+    return both / max(1, (a[1] - a[0]) + (b[1] - b[0]) - both)
+
+
+def _covered(moment: tuple[int, int], truth: Intervals) -> int:
+    return sum(max(0, min(moment[1], b) - max(moment[0], a)) for a, b in truth)
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes (left, top, right, bottom)."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    both = max(0.0, width) * max(0.0, height)
+    sizes = sum((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b))
+    return float(both / max(1e-12, sizes - both))
+
+
+def region_ious(trial: Trial, seen: Seen) -> list[float]:
+    """IoU of the attended region with the thing's box, at every estimate while it was attended."""
+    ious = []
+    for estimate in seen.estimates:
+        if any(a <= estimate.t_ns < b for a, b in trial.truths[0]):
+            box, r = trial.box(estimate.t_ns), estimate.region
+            if box is not None:
+                ious.append(box_iou(np.array([r.left, r.top, r.right, r.bottom]), box))
+    return ious
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def sessions(data: str) -> tuple[str, list[Trial], list[str]]:
+    """(kind, trials, those that could not be used). Raises InputError for anything else."""
+    if data.startswith("emulator"):
+        name, _, seed = data.partition(":")
+        if name != "emulator" or (seed and not seed.isdigit()):
+            raise InputError(f"{data}: not a seed; write emulator or emulator:7")
+        return "emulator", emulated(int(seed or 1)), []
+    folder = Path(data)
+    if (folder / "JPEGImages").is_dir():
+        return "generated", generated(folder), []
+    if folder.is_dir() and any(folder.rglob("*_video_*_labelled_*.mat")):
+        trials, without = real(folder)
+        if not trials:
+            raise InputError(f"{folder}: the films ({', '.join(without)}) are not there as .avi")
+        return "real", trials, without
+    raise InputError(
+        f"{folder}: neither DAVIS layout (JPEGImages/480p) nor labelled film trials (*_video_*.mat)"
+    )
+
+
+def bench(
+    kind: str, trials: list[Trial], model: Model, done: Callable[[float], None] = lambda n: None
+) -> dict[str, Any]:
+    """All variants over all sessions."""
+    variants: dict[str, tuple[Model | None, str, WakeSettings]] = {
+        "eye_only": (None, "eyes", EYE_ONLY[kind]),
+        "content_only": (model, "scene", CONTENT),
+        "fused": (model, "both", WakeSettings()),
+        "eye_net": (model, "eyes", WakeSettings()),
+    }
+    tallies = {name: Tally() for name in variants}
+    ious: list[float] = []
+    awake = 0.0
+    for number, trial in enumerate(trials):
+        for name, (network, inputs, wake) in variants.items():
+            seen = watch(trial, network, inputs, wake)
+            for truth in trial.truths:
+                tallies[name].add(seen, truth, trial.duration_ns)
+            if name == "fused":
+                ious += region_ious(trial, seen)
+                awake += seen.scene_frames
+        done(number + 1)
+    figures = {name: tally.figures() for name, tally in tallies.items()}
+    fused = figures["fused"]
+    return {
+        "f1": {name: figures[name]["f1"] for name in ("eye_only", "content_only", "fused")},
+        "onset_ms": fused["onset_ms"],
+        "false_per_h": fused["false_per_h"],
+        "region_iou": float(np.mean(ious)) if ious else None,
+        "n_intervals": tallies["fused"].true,
+        "gaze": "real" if kind == "real" else "generated",
+        "kind": kind,
+        "sessions": len(trials),
+        "session_s": sum(t.duration_ns for t in trials) / 1e9,
+        "variants": figures,
+        "scene_frames_per_s": awake / max(1e-9, sum(t.duration_ns for t in trials) / 1e9),
+    }
+
+
+@click.command()
+@click.option(
+    "--data", default="emulator", help="A folder (DAVIS or Lund layout) or emulator[:SEED]."
+)
+@click.option("--model", "path", type=click.Path(path_type=Path), help="Another network than ours.")
+@json_option
+def command(data: str, path: Path | None, as_json: bool) -> None:
+    """Attended intervals: eyes alone, scene alone, fused; through the stages that ship."""
+    kind, trials, without = sessions(data)
+    model = Model(path) if path else load("attention")
+    with progress("sessions", len(trials)) as done:
+        result = bench(kind, trials, model, done)
+    if without:
+        result["without_film"] = without
+    emit(result, as_json=as_json, title=f"attention on {data} ({result['gaze']} gaze)")
