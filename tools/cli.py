@@ -7,6 +7,7 @@ one plain line on stderr and exit code 2; with `--json` the last line of stdout 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +16,15 @@ import click
 
 from device.errors import BeheldError
 
+# Our matrices are small: BLAS threads spin longer than they work, and on a busy machine a fit that
+# takes four seconds alone takes two minutes. Set before numpy is imported by a verb.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 VERBS = {
     "bench": ("tools.bench.cli", "Measure a part against its peers, on data it never saw."),
+    "calibrate": ("tools.calibrate", "Fit the wearer's calibration; say how good it is."),
     "demo": ("tools.demo", "Run the whole system on the emulator: capture, sync, browse."),
+    "energy": ("tools.energy", "Joules of a wearing hour, by component, against always-on."),
     "models": ("tools.models", "List the networks that ship: version, size, figures, licence."),
     "record": ("tools.record", "Convert any recording to a Beheld session (MCAP)."),
     "replay": ("tools.replay", "Replay a recording through the glasses' own loop."),

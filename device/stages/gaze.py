@@ -9,7 +9,7 @@ from typing import Protocol
 
 from device.calibration import Calibration, Estimate
 from device.errors import ConfigError
-from device.eye_view import Instant, Pairing, observe
+from device.eye_view import Instant, Observation, Pairing, observe
 from device.types import EyeFrame, Gaze, Pupil, Value
 
 
@@ -73,8 +73,12 @@ class GazeStage:
         pupil = self._estimator.estimate(frame)
         yield pupil
         if self._calibration is not None:
-            for instant in self._pairing.add(observe(frame, pupil)):
-                yield from self._gaze(instant)
+            yield from self.see(observe(frame, pupil))
+
+    def see(self, observation: Observation) -> Iterator[Gaze]:
+        """Gaze from a pupil that is known already."""
+        for instant in self._pairing.add(observation):
+            yield from self._gaze(instant)
 
     def finish(self, end_ns: int) -> Iterable[Value]:
         if self._calibration is not None:
