@@ -1,0 +1,159 @@
+"""The glasses' program: where source, stages and sinks are put together, and nowhere else.
+
+`stages()` is the data-flow diagram. `python -m device SESSION.mcap OUT` replays a recorded session on
+the glasses themselves, without the command line's extras.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from device.calibration import Calibration
+from device.codec import dumps
+from device.energy import EnergyLedger, EnergyReport, EnergyTable
+from device.errors import BeheldError
+from device.model import WEIGHTS, Model, load
+from device.pipeline import Report, Sink, Source, Stage, run
+from device.pupil import PupilEstimator
+from device.record import SessionSource
+from device.spool import SnippetWriter, atomic_write
+from device.stages.attention import AttentionSettings, AttentionStage
+from device.stages.capture import CaptureSettings, CaptureStage
+from device.stages.encode import EncodeSettings, EncodeStage
+from device.stages.events import EventSettings, EventsStage
+from device.stages.gaze import GazeSettings, GazeStage
+from device.stages.tag import TagSettings, TagStage
+from device.stages.wake import WakeSettings, WakeStage
+from device.types import SessionHeader
+
+MODELS = ("eye", "attention", "detector", "backbone")
+"""The networks of the main job, by the names of their files in `device/weights`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting of the loop; a TOML file may change any of them (docs/config.md)."""
+
+    gaze: GazeSettings = field(default_factory=GazeSettings)
+    events: EventSettings = field(default_factory=EventSettings)
+    attention: AttentionSettings = field(default_factory=AttentionSettings)
+    wake: WakeSettings = field(default_factory=WakeSettings)
+    tag: TagSettings = field(default_factory=TagSettings)
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a session came to: the loop's report, the moments as written, and the energy."""
+
+    report: Report
+    moments: list[dict[str, Any]]
+    moments_sha256: str
+    energy: EnergyReport
+
+
+def load_models(folder: Path = WEIGHTS) -> dict[str, Model]:
+    """The networks of the main job. Raises ModelError naming the file that cannot be used."""
+    return {name: load(name, folder) for name in MODELS}
+
+
+def stages(
+    header: SessionHeader,
+    models: Mapping[str, Model],
+    settings: Settings,
+    calibration: Calibration | None = None,
+) -> list[Stage]:
+    """The data-flow diagram, top to bottom. What a recording brings along is not made again."""
+    gaze = GazeStage(PupilEstimator(models["eye"]), calibration, settings.gaze)
+    encode = EncodeStage(settings.encode)
+    context = {
+        "thresholds": dataclasses.asdict(settings.wake),
+        "models": {n: {"version": m.spec.version, "sha256": m.sha256} for n, m in models.items()},
+    }
+    attention = (
+        () if header.scene is None  # without a scene camera the eyes are all there is to judge by
+        else (AttentionStage(models["attention"], header.scene, settings.attention),)
+    )
+    return [
+        *(() if header.brings_gaze else (gaze,)),  # EyeFrame -> Pupil -> Gaze
+        EventsStage(settings.events),  # Gaze -> EyeMovement, Fixation, Pursuit, Saccade, Blink
+        *attention,  # SceneFrame, EyeMovement -> Attention
+        WakeStage(settings.wake),  # -> WakeChange, CameraRequest, MomentStart, MomentEnd
+        TagStage(models["detector"], models["backbone"], settings.tag),  # SceneFrame -> Tags
+        *(() if header.brings_packets else (encode,)),  # SceneFrame -> ScenePacket
+        CaptureStage(header.session_id, header.scene, context, settings.capture),  # -> Moment
+    ]
+
+
+def run_session(
+    source: Source,
+    out: Path,
+    *,
+    settings: Settings | None = None,
+    models: Mapping[str, Model] | None = None,
+    calibration: Calibration | None = None,
+    extra_sinks: Sequence[Sink] = (),
+    progress: Callable[[int], None] = lambda t_ns: None,
+) -> Outcome:
+    """Run a source through the loop into `out/spool`, `out/moments.json` and `out/session.json`.
+
+    Raises StorageError if `out` cannot be written; snippets complete by then stay complete.
+    """
+    settings = settings or Settings()
+    models = models or load_models()
+    header = source.header
+    ledger = EnergyLedger(EnergyTable.shipped(), models, header)
+    writer = SnippetWriter(out / "spool", header, ledger.moment)
+    sinks: list[Sink] = [source.camera, ledger, writer, *extra_sinks]
+    report = run(
+        source, stages(header, models, settings, calibration), sinks, progress=progress
+    )
+    energy = ledger.close(report.session_ns)
+    content = dumps(writer.records).encode()
+    atomic_write(out / "moments.json", content)
+    atomic_write(out / "session.json", dumps(summary(header, report, energy)).encode())
+    return Outcome(
+        report=report,
+        moments=writer.records,
+        moments_sha256=hashlib.sha256(content).hexdigest(),
+        energy=energy,
+    )
+
+
+def summary(header: SessionHeader, report: Report, energy: EnergyReport) -> dict[str, Any]:
+    """What `session.json` holds: the header, what was seen and not seen, and the energy."""
+    return {
+        "header": header,
+        "session_s": report.session_ns / 1e9,
+        "seen_s": report.seen_ns / 1e9,
+        "gap_s": report.gap_ns / 1e9,
+        "gaps": report.gaps,
+        "counts": report.counts,
+        "late": report.late,
+        "energy": dataclasses.asdict(energy),
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Replay one of our own sessions. Exit code 2 and one plain line for what a user can mend."""
+    if len(arguments) != 2:
+        print("usage: python -m device SESSION.mcap OUT", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        outcome = run_session(SessionSource(Path(arguments[0])), Path(arguments[1]))
+    except BeheldError as error:
+        print(f"beheld: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    print(f"{len(outcome.moments)} moments in {arguments[1]}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""Tags: who is attended, what is embedded, what flow carries along."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from device.detection import Detection
+from device.emulator.things import photograph
+from device.flow import RegionFlow, shifted
+from device.model import load
+from device.stages.tag import TagSettings, TagStage, attended_thing, crop
+from device.types import (
+    Attention,
+    MomentEnd,
+    MomentStart,
+    Pixels,
+    Region,
+    ResolutionDecision,
+    SceneFrame,
+    Tags,
+    Value,
+)
+
+MS = 1_000_000
+
+
+def box(left: float, top: float, right: float, bottom: float) -> Region:
+    return Region(left=left, top=top, right=right, bottom=bottom)
+
+
+def scene(shift_px: int = 0) -> Pixels:
+    """A cat on a grey wall."""
+    picture = photograph("cat")
+    side = 260
+    cat = cv2.resize(picture, (side, round(side * picture.shape[0] / picture.shape[1])))
+    rng = np.random.default_rng(0)
+    frame = np.clip(rng.normal(120, 12, (480, 640, 3)), 0, 255)
+    frame = cv2.GaussianBlur(frame, (0, 0), 2).astype(np.uint8)
+    top, left = 100, 180 + shift_px
+    alpha = cat[:, :, 3:].astype(np.float32) / 255
+    place = frame[top : top + cat.shape[0], left : left + side]
+    place[:] = (cat[:, :, :3] * alpha + place * (1 - alpha)).astype(np.uint8)
+    return frame
+
+
+def stage(**settings: float) -> TagStage:
+    return TagStage(load("detector"), load("backbone"), TagSettings(**settings))  # type: ignore[arg-type]
+
+
+def push(tag: TagStage, *values: Value) -> list[Tags]:
+    return [made for value in values for made in tag.step(value) if isinstance(made, Tags)]
+
+
+def attention(t_ms: int, region: Region) -> Attention:
+    return Attention(
+        t_ns=t_ms * MS, probability=0.9, region=region, embedding=np.zeros(2, np.float32)
+    )
+
+
+CAT = box(0.35, 0.3, 0.6, 0.7)
+
+
+def test_the_attended_thing_is_named_when_the_moment_opens() -> None:
+    tag = stage()
+    frame = SceneFrame(t_ns=0, seq=0, pixels=scene())
+    assert push(tag, frame, attention(0, CAT)) == []  # no moment yet: nothing is computed
+    (tags,) = push(tag, MomentStart(t_ns=0, reason="attention"))
+    named = {t.name for t in tags.tags if t.attended}
+    assert named == {"cat"}
+    assert float(np.linalg.norm(tags.embedding)) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_it_runs_at_its_cadence_and_stops_with_the_moment() -> None:
+    tag = stage(every_ms=500.0)
+    pixels = scene()
+    made = push(tag, MomentStart(t_ns=0, reason="attention"))
+    for t_ms in range(0, 2000, 100):
+        made += push(tag, SceneFrame(t_ns=t_ms * MS, seq=0, pixels=pixels))
+    assert [t.t_ns // MS for t in made] == [0, 500, 1000, 1500]
+    push(tag, MomentEnd(t_ns=2000 * MS, reason="over"))
+    assert push(tag, SceneFrame(t_ns=2100 * MS, seq=0, pixels=pixels)) == []
+
+
+def test_a_reused_result_moves_with_the_thing() -> None:
+    tag = stage()
+    first = SceneFrame(t_ns=0, seq=0, pixels=scene())
+    push(tag, first, attention(0, CAT))
+    (before,) = push(tag, MomentStart(t_ns=0, reason="attention"))
+    after = before
+    for number in (1, 2, 3, 4):
+        t_ns = number * 33 * MS
+        decision = ResolutionDecision(t_ns=t_ns, scale_px=0, reuse=True, why="little moved")
+        frame = SceneFrame(t_ns=t_ns, seq=number, pixels=scene(4 * number))
+        (after,) = push(tag, decision, frame)
+    assert after.reused
+    moved_px = (after.region.left - before.region.left) * 640
+    assert moved_px == pytest.approx(16, abs=4)
+
+
+@pytest.mark.parametrize("size_px", [160, 224, 320])
+def test_every_size_of_the_resolution_ladder_names_the_cat(size_px: int) -> None:
+    tag = stage()
+    push(tag, attention(0, CAT), MomentStart(t_ns=0, reason="attention"))
+    decision = ResolutionDecision(t_ns=0, scale_px=size_px, reuse=False, why="test")
+    (tags,) = push(tag, decision, SceneFrame(t_ns=0, seq=0, pixels=scene()))
+    assert {t.name for t in tags.tags if t.attended} == {"cat"}
+
+
+def test_the_smallest_thing_under_the_gaze_is_the_attended_one() -> None:
+    table = Detection("dining table", 0.9, box(0, 0.3, 1, 1))
+    cup = Detection("cup", 0.5, box(0.4, 0.4, 0.6, 0.6))
+    assert attended_thing([table, cup], box(0.45, 0.45, 0.5, 0.5), 0.0) == 1
+    assert attended_thing([table, cup], box(0.1, 0.7, 0.2, 0.8), 0.0) == 0
+    assert attended_thing([table, cup], box(0.1, 0.0, 0.2, 0.1), 0.0) is None
+
+
+@pytest.mark.parametrize("region", [box(-0.5, -0.5, -0.4, -0.4), box(0.99, 0.99, 1.2, 1.3)])
+def test_a_region_at_or_beyond_the_edge_still_gives_a_picture(region: Region) -> None:
+    assert crop(np.zeros((48, 64, 3), np.uint8), region, 0.1, 0.05).size > 0
+
+
+def test_without_a_frame_before_nothing_moves() -> None:
+    flow = RegionFlow()
+    flow.push(np.zeros((480, 640, 3), np.uint8))
+    assert flow.move(CAT) == CAT
+    assert shifted(CAT, 0.1, 0.0).left == pytest.approx(CAT.left + 0.1)

@@ -1,0 +1,87 @@
+"""`beheld energy`: joules of a wearing hour, by component, against always-on."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from device.__main__ import run_session
+from device.emulator.settings import EmulatorSettings
+from device.emulator.source import Emulator
+from device.energy import EnergyReport, EnergyTable
+from device.pipeline import Source
+from tools.open_source import open_source
+from tools.output import emit, json_option, progress
+
+HOUR_S = 3600.0
+
+
+@click.command()
+@click.argument("recording", type=str, required=False)
+@click.option("--seed", default=1, show_default=True, help="Which ordinary day, without RECORDING.")
+@click.option(
+    "--seconds", default=HOUR_S, show_default=True, help="Length of the day, without RECORDING."
+)
+@json_option
+def command(recording: str | None, seed: int, seconds: float, as_json: bool) -> None:
+    """Joules per wearing hour of RECORDING, or of the virtual wearer's ordinary hour.
+
+    The ledger runs on first principles: every coefficient is a row of device/energy.toml with a low, a
+    typical and a high value, its source, and whether it was measured, quoted or estimated. The ratio is
+    to always-on recording and analysis of the same session at typical values; it survives errors in
+    the coefficients better than the joules do. docs/energy.md explains the model.
+    """
+    if recording is not None:
+        source: Source = open_source(recording)
+    else:
+        day = EmulatorSettings(seed=seed, duration_s=seconds, scenario="ordinary_day", eyes=False)
+        source = Emulator(day)
+    report = measure(source)
+    emit(result(report, source), as_json=as_json, title=recording or "the virtual wearer's hour")
+
+
+def measure(source: Source) -> EnergyReport:
+    """Replay the source and return the ledger's account; nothing of the session is kept."""
+    duration_ns = source.header.duration_ns
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        progress("energy", None if duration_ns is None else duration_ns / 1e9) as bar,
+    ):
+        outcome = run_session(source, Path(folder), progress=lambda t_ns: bar(t_ns / 1e9))
+    return outcome.energy
+
+
+def result(report: EnergyReport, source: Source) -> dict[str, Any]:
+    """What `--json` prints: per wearing hour, exactly scaled from the session."""
+    hours = report.session_s / HOUR_S
+
+    def per_h(joules: float) -> float:
+        return joules / hours if hours else 0.0
+
+    def ratio(ours: float, always: float) -> float:
+        return ours / always if always else 0.0
+
+    return {
+        "source": source.header.source,
+        "session_s": report.session_s,
+        "j_per_h": {
+            "low": per_h(report.total_j_low),
+            "typical": per_h(report.total_j),
+            "high": per_h(report.total_j_high),
+        },
+        "by_component": {name: per_h(j) for name, j in report.by_component_j.items()},
+        "moments_j_per_h": per_h(report.moments_j),
+        "between_moments_j_per_h": per_h(report.between_moments_j),
+        "always_on_j_per_h": per_h(report.always_on_j),
+        "ratio": report.ratio,
+        "ratio_low": ratio(report.total_j_low, report.always_on_j_low),
+        "ratio_high": ratio(report.total_j_high, report.always_on_j_high),
+        "mean_mw": report.total_j / report.session_s * 1e3 if report.session_s else 0.0,
+        "battery_mwh": EnergyTable.shipped().assumed.battery_mwh,
+        "battery_h": report.battery_h,
+        "measured": report.measured,
+        "assumed": report.assumed,
+    }

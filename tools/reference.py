@@ -1,0 +1,114 @@
+"""Write the reference pages from the code: `python -m tools.reference` (a test holds them current).
+
+`docs/cli.md` is the help of every verb; `docs/config.md` is every setting of the loop with its default and
+the docstring beneath it in the source.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from device.__main__ import Settings
+from tools.cli import LazyGroup, beheld
+
+DOCS = Path(__file__).parents[1] / "docs"
+WIDTH = 88
+
+
+def main() -> None:
+    """Write both pages."""
+    for name, text in pages().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[str, str]:
+    """Name of the page -> its text."""
+    return {"cli.md": cli_page(), "config.md": config_page()}
+
+
+def cli_page() -> str:
+    """The help of every verb, in the order of their names."""
+    parts = ["# Commands", "Written by `python -m tools.reference`; a test holds it current."]
+    for name, command in _commands(beheld, "beheld"):
+        context = click.Context(
+            command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH
+        )
+        parts += [f"## `{name}`", "```text", command.get_help(context), "```"]
+    return "\n\n".join(parts).replace("```text\n\n", "```text\n").replace("\n\n```", "\n```") + "\n"
+
+
+def config_page() -> str:
+    """Every setting, a table a stage."""
+    parts = [
+        "# Settings",
+        "Written by `python -m tools.reference`; a test holds it current. Settings are given as TOML to "
+        "`beheld replay --config FILE`; what is not named keeps its default, and a name that does not "
+        "exist is refused.",
+    ]
+    hints = typing.get_type_hints(Settings)
+    for item in dataclasses.fields(Settings):
+        kind = hints[item.name]
+        parts += [f"## [{item.name}]", inspect.cleandoc(kind.__doc__ or "")]
+        rows = ["| setting | default | what it is |", "|---|---|---|"]
+        meanings = _field_docs(kind)
+        for name, default in _defaults(kind):
+            rows.append(f"| `{item.name}.{name}` | `{default}` | {meanings.get(name, '')} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def undocumented() -> list[str]:
+    """Settings without a docstring beneath them whose name alone does not say what they are."""
+    hints = typing.get_type_hints(Settings)
+    missing = []
+    for item in dataclasses.fields(Settings):
+        kind = hints[item.name]
+        meanings = _field_docs(kind)
+        missing += [f"{item.name}.{n}" for n, _ in _defaults(kind) if not meanings.get(n)]
+    return missing
+
+
+def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=name)
+        for verb in command.list_commands(context):
+            found = command.get_command(context, verb)
+            assert found is not None or not isinstance(command, LazyGroup), f"{name} {verb}"
+            if found is not None:
+                yield from _commands(found, f"{name} {verb}")
+
+
+def _defaults(kind: Any) -> Iterator[tuple[str, Any]]:
+    example = kind()
+    for item in dataclasses.fields(kind):
+        yield item.name, getattr(example, item.name)
+
+
+def _field_docs(kind: type) -> dict[str, str]:
+    """The string beneath each field, as one line."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, after in zip(tree.body, tree.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            found[field.target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+if __name__ == "__main__":
+    main()
