@@ -1,0 +1,131 @@
+"""Who asks: the dependencies every route takes, and the headers every answer carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.custody import Custody
+from server.database import Database
+from server.index import Index
+from server.keys import ServerKey
+from server.media import MediaFolder
+from server.people import Device, Glasses, People, Person, RateLimit, unauthorised
+from server.problems import Problem
+from server.settings import ServerSettings
+
+COOKIE = "beheld_session"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+PUBLIC = frozenset(
+    {"/api/v1/health", "/api/v1/ready", "/api/v1/pair", "/login", "/static/{path:path}"}
+)
+"""Every path that answers a stranger. A test asks all others without credentials and expects no."""
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything the routes use, made once by `server.app.create_app`."""
+
+    settings: ServerSettings
+    database: Database
+    media: MediaFolder
+    index: Index
+    custody: Custody
+    key: ServerKey
+    glasses: Glasses
+    people: People
+    pairing_limit: RateLimit
+    login_limit: RateLimit
+
+
+def services_of(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+Use = Annotated[Services, Depends(services_of)]
+
+
+async def current_device(request: Request, services: Use) -> Device:
+    """The glasses that hold the bearer token. Raises Problem 401 or 403."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not token.startswith("bhd_"):
+        raise unauthorised()
+    return services.glasses.by_token(token)
+
+
+async def current_person(request: Request, services: Use) -> Person:
+    """Who is signed in, by cookie or by `Authorization: Bearer SESSION`.
+
+    A cookie travels by itself, so a request that changes something must also bring the session's
+    CSRF token (form field `csrf` or header `X-CSRF-Token`). Raises Problem 401 or 403.
+    """
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    by_cookie = not given
+    token = request.cookies.get(COOKIE, "") if by_cookie else given
+    person = services.people.by_session(token) if token and kind.lower() in ("", "bearer") else None
+    if person is None:
+        raise unauthorised()
+    if by_cookie and request.method not in SAFE_METHODS:
+        await _require_csrf(request, person)
+    return person
+
+
+async def _require_csrf(request: Request, person: Person) -> None:
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Problem(403, "cross-site", "this came from another site")
+    given = request.headers.get("x-csrf-token", "")
+    if not given and request.headers.get("content-type", "").startswith(
+        "application/x-www-form-urlencoded"
+    ):
+        given = str((await request.form()).get("csrf", ""))
+    if given != person.csrf:
+        raise Problem(403, "csrf", "the page is out of date; load it again and repeat")
+
+
+CurrentDevice = Annotated[Device, Depends(current_device)]
+CurrentPerson = Annotated[Person, Depends(current_person)]
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+class SecurityHeaders:
+    """Adds `HEADERS` to every answer, and forbids caches to keep what is private."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, with_headers)

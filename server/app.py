@@ -1,0 +1,127 @@
+"""The companion server as one ASGI application: `create_app(settings)`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from server import api, pages, tus
+from server.access import SecurityHeaders, Services
+from server.custody import Custody
+from server.database import Database
+from server.index import Index
+from server.keys import ServerKey
+from server.media import MediaFolder
+from server.people import Glasses, People, RateLimit
+from server.problems import Problem, ServerError
+from server.settings import ServerSettings
+
+HERE = Path(__file__).parent
+
+
+def create_app(settings: ServerSettings) -> FastAPI:
+    """Build the server over its data folder; an empty folder becomes a new server.
+
+    Raises ServerError if the folder cannot be used or was written by a newer version.
+    """
+    services = make_services(settings)
+    app = FastAPI(
+        title="Beheld companion server",
+        version=_version(),
+        description="Moments the wearer truly looked at: custody, browsing, search.",
+        lifespan=_lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        openapi_url=None,  # served by a route that asks who you are
+    )
+    app.state.services = services
+    app.include_router(api.router)
+    app.include_router(tus.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.add_middleware(SecurityHeaders)
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    return app
+
+
+def make_services(settings: ServerSettings) -> Services:
+    """Open everything a server works with, and mend what a crash left half done."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        media = MediaFolder(settings)
+        key = ServerKey(settings.data_dir / "server.key")
+        if not os.access(settings.data_dir, os.W_OK):
+            raise PermissionError(13, "no permission to write")
+    except OSError as error:
+        raise ServerError(
+            f"{settings.data_dir}: cannot be used ({error.strerror}); choose another --data-dir"
+        ) from error
+    database = Database(settings.database)
+    index = Index(database)
+    custody = Custody(settings, media, index, key)
+    custody.reconcile()
+    media.expire()
+    return Services(
+        settings=settings,
+        database=database,
+        media=media,
+        index=index,
+        custody=custody,
+        key=key,
+        glasses=Glasses(database, settings),
+        people=People(database, settings),
+        pairing_limit=RateLimit(settings.pairing_tries_per_min),
+        login_limit=RateLimit(settings.login_tries_per_min),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.services.database.close()
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    if request.url.path.startswith("/api/"):
+        return JSONResponse(
+            error.document(request.url.path),
+            status_code=error.status,
+            headers=error.headers,
+            media_type="application/problem+json",
+        )
+    if error.status == 401:
+        return RedirectResponse("/login", status_code=303)
+    return pages.problem_page(request, error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
+    problem = Problem(error.status_code, "http", detail, headers=error.headers)
+    return await _on_problem(request, problem)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return await _on_problem(request, Problem(422, "invalid", f"{where}: {first['msg']}"))
+
+
+def _version() -> str:
+    try:
+        return version("beheld")
+    except PackageNotFoundError:
+        return "0"

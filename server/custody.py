@@ -1,0 +1,226 @@
+"""Taking a snippet over from the glasses: announced, uploaded, verified, stored, receipted.
+
+The order makes every crash harmless: (1) each file is on the disk and its hash is checked by reading
+it back; (2) the receipt is written beside the files; (3) the folder is renamed into the store; (4) the
+index takes it up; (5) only then the receipt is answered. A crash after (3) is mended by whoever asks
+next, or at the next start; a second commit answers the same receipt, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from server.database import utc_now
+from server.index import Index
+from server.keys import MANIFEST as MANIFEST_PURPOSE
+from server.keys import RECEIPT, ServerKey, signed_by
+from server.manifest import CUSTODY, MANIFEST, Manifest, parse
+from server.media import SIGNATURE, MediaFolder, flush, locked, sha256_of, write_durably
+from server.problems import Problem
+from server.settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The server's promise. `receipt` is the exact JSON text that `signature` covers."""
+
+    receipt: str
+    signature: str
+
+    def document(self) -> dict[str, str]:
+        return {"receipt": self.receipt, "signature": self.signature}
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """Where each file of an announced snippet stands."""
+
+    snippet_id: str
+    offsets: dict[str, int]
+
+
+class Custody:
+    """Everything between a signed manifest and a signed receipt."""
+
+    def __init__(
+        self, settings: ServerSettings, media: MediaFolder, index: Index, key: ServerKey
+    ) -> None:
+        self._settings = settings
+        self._media = media
+        self._index = index
+        self._key = key
+
+    def announce(
+        self, device_id: str, public_key: str, snippet_id: str, raw: bytes, signature: str
+    ) -> Receipt | Arriving:
+        """Take a signed manifest. A snippet already stored answers with its receipt."""
+        manifest = parse(raw, self._settings)
+        if manifest.snippet_id != snippet_id:
+            raise Problem(
+                422, "bad-manifest", "the manifest names another snippet than the address"
+            )
+        if not signed_by(public_key, MANIFEST_PURPOSE, raw, signature):
+            raise Problem(
+                422, "bad-signature", "the manifest is not signed by the key of this device"
+            )
+        known = self.receipt(device_id, snippet_id)
+        if known is not None:
+            return _same(known, manifest)
+        self._require_quota(manifest)
+        self._media.announce(device_id, manifest, signature)
+        return self.arriving(device_id, manifest)
+
+    def arriving(self, device_id: str, manifest: Manifest) -> Arriving:
+        offsets = {
+            file.name: self._media.offset(device_id, manifest.snippet_id, file.name)
+            for file in manifest.files
+        }
+        return Arriving(snippet_id=manifest.snippet_id, offsets=offsets)
+
+    def manifest(self, device_id: str, snippet_id: str) -> Manifest:
+        """The manifest of an arriving or stored snippet. Raises Problem 404."""
+        for folder in (
+            self._media.arriving(device_id, snippet_id),
+            self._media.stored(device_id, snippet_id),
+        ):
+            try:
+                return parse((folder / MANIFEST).read_bytes(), self._settings)
+            except FileNotFoundError:
+                continue
+        raise Problem(404, "no-such-upload", "announce the snippet's manifest first")
+
+    def receipt(self, device_id: str, snippet_id: str) -> Receipt | None:
+        """The receipt given before, if any; finishes a commit that a crash cut short."""
+        known = self._index.receipt(device_id, snippet_id)
+        if known is not None:
+            return Receipt(*known)
+        folder = self._media.stored(device_id, snippet_id)
+        if (folder / CUSTODY).is_file():
+            return self.adopt(device_id, folder)
+        return None
+
+    def commit(self, device_id: str, public_key: str, snippet_id: str) -> Receipt:
+        """Verify, store, index, and only then sign for it. Problem 409 or 422 if it is not so far."""
+        known = self.receipt(device_id, snippet_id)
+        if known is not None:
+            return known
+        folder = self._media.arriving(device_id, snippet_id)
+        with locked(folder):
+            manifest = parse((folder / MANIFEST).read_bytes(), self._settings)
+            signature = (folder / SIGNATURE).read_text()
+            if not signed_by(public_key, MANIFEST_PURPOSE, manifest.raw, signature):
+                raise Problem(422, "bad-signature", "the manifest is not signed by this device")
+            self._verify(folder, manifest)
+            receipt = self._sign(device_id, manifest)
+            custody = {
+                "format": 1,
+                "device_id": device_id,
+                "device_public_key": public_key,
+                "manifest_signature": signature,
+                **receipt.document(),
+            }
+            write_durably(folder / CUSTODY, json.dumps(custody, indent=1).encode())
+            stored = self._media.store(device_id, snippet_id)
+        return self.adopt(device_id, stored)
+
+    def adopt(self, device_id: str, folder: Path) -> Receipt:
+        """Take a stored folder into the index (again); the receipt beside it is the one answered."""
+        custody = json.loads((folder / CUSTODY).read_bytes())
+        manifest = parse((folder / MANIFEST).read_bytes(), self._settings)
+        receipt = Receipt(custody["receipt"], custody["signature"])
+        promised = json.loads(receipt.receipt)
+        self._index.take(
+            device_id,
+            manifest,
+            folder,
+            receipt=(receipt.receipt, receipt.signature),
+            received_utc=promised["received_utc"],
+        )
+        return receipt
+
+    def reconcile(self) -> int:
+        """Index every stored snippet the index does not know; says how many."""
+        known = self._index.known()
+        count = 0
+        for device_id, folder in self._media.everything():
+            if (device_id, folder.name) not in known and (folder / CUSTODY).is_file():
+                self.adopt(device_id, folder)
+                count += 1
+        return count
+
+    def check(self) -> list[str]:
+        """Read back every stored byte; one line for each thing that is not as it was signed for."""
+        faults = []
+        for device_id, folder in self._media.everything():
+            faults += [f"{device_id}/{folder.name}: {fault}" for fault in self._faults(folder)]
+        return faults
+
+    def _faults(self, folder: Path) -> list[str]:
+        try:
+            custody: dict[str, Any] = json.loads((folder / CUSTODY).read_bytes())
+            manifest = parse((folder / MANIFEST).read_bytes(), self._settings)
+        except (OSError, ValueError, Problem) as error:
+            return [f"no readable sidecars ({error})"]
+        faults = []
+        key, signature = custody["device_public_key"], custody["manifest_signature"]
+        if not signed_by(key, MANIFEST_PURPOSE, manifest.raw, signature):
+            faults.append("the manifest is not what the glasses signed")
+        for file in manifest.files:
+            path = folder / file.name
+            if not path.is_file():
+                faults.append(f"{file.name} is missing")
+            elif sha256_of(path) != file.sha256:
+                faults.append(f"{file.name} is damaged")
+        return faults
+
+    def _verify(self, folder: Path, manifest: Manifest) -> None:
+        sizes = {file.name: (folder / file.name).stat().st_size for file in manifest.files}
+        if any(sizes[file.name] != file.bytes for file in manifest.files):
+            there = ", ".join(f"{f.name} {sizes[f.name]}/{f.bytes}" for f in manifest.files)
+            raise Problem(409, "incomplete", f"not all bytes have come: {there}")
+        for file in manifest.files:
+            flush(folder / file.name)  # bytes of a request that was killed were never flushed
+            if sha256_of(folder / file.name) != file.sha256:
+                with (folder / file.name).open("r+b") as damaged:
+                    damaged.truncate(0)
+                raise Problem(
+                    422,
+                    "hash-mismatch",
+                    f"{file.name} is not what its manifest says; send it again",
+                )
+
+    def _sign(self, device_id: str, manifest: Manifest) -> Receipt:
+        promise = {
+            "format": 1,
+            "server_id": self._key.server_id,
+            "device_id": device_id,
+            "snippet_id": manifest.snippet_id,
+            "manifest_sha256": manifest.sha256,
+            "files": [asdict(file) for file in manifest.files],
+            "received_utc": utc_now(),
+        }
+        text = json.dumps(promise, sort_keys=True, separators=(",", ":"))
+        return Receipt(text, self._key.sign(RECEIPT, text.encode()))
+
+    def _require_quota(self, manifest: Manifest) -> None:
+        quota = self._settings.quota_mb << 20
+        if quota and self._index.stored_bytes() + manifest.bytes > quota:
+            raise Problem(
+                507,
+                "quota",
+                f"the owner allows {self._settings.quota_mb} MiB and this would exceed it; "
+                "raise quota_mb or let old moments go",
+            )
+
+
+def _same(receipt: Receipt, manifest: Manifest) -> Receipt:
+    if json.loads(receipt.receipt)["manifest_sha256"] != manifest.sha256:
+        raise Problem(
+            409,
+            "other-content",
+            "this snippet id is already stored with other content; nothing changed",
+        )
+    return receipt

@@ -1,0 +1,275 @@
+"""The pages people read: server-rendered, with a little JavaScript of our own on top."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+import segno
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.templating import Jinja2Templates
+
+from server import record, story
+from server.access import COOKIE, CurrentPerson, Services, Use, address_of
+from server.people import Person
+from server.problems import TITLES, Problem
+
+templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
+templates.env.filters["seconds"] = story.seconds
+templates.env.filters["joules"] = story.joules
+templates.env.filters["plain"] = story.plain
+templates.env.trim_blocks = templates.env.lstrip_blocks = True
+
+router = APIRouter(include_in_schema=False)
+
+
+def render(
+    request: Request, name: str, person: Person | None, *, status: int = 200, **values: Any
+) -> Response:
+    """One page with what every page shows."""
+    context = {"person": person, "here": request.url.path, **values}
+    return templates.TemplateResponse(request, name, context, status_code=status)
+
+
+def problem_page(request: Request, problem: Problem) -> Response:
+    """A problem in plain words for a browser."""
+    title = TITLES.get(problem.status, "Problem")
+    answer = render(
+        request, "problem.html", None, status=problem.status, title=title, detail=problem.detail
+    )
+    answer.headers.update(problem.headers)
+    return answer
+
+
+@router.get("/")
+def today(request: Request, person: CurrentPerson, services: Use) -> Response:
+    """The newest days, each in chapters; the newest on top."""
+    return _days_page(request, person, services, before=None)
+
+
+@router.get("/before/{day}")
+def earlier(day: str, request: Request, person: CurrentPerson, services: Use) -> Response:
+    """The days before that one."""
+    return _days_page(request, person, services, before=day)
+
+
+def _days_page(
+    request: Request, person: Person, services: Services, before: str | None, most: int = 5
+) -> Response:
+    days = services.index.days()
+    past = [day for day in days if before is None or day.day < before]
+    shown = [_day(services, day.day) | {"sums": day} for day in past[:most]]
+    return render(
+        request,
+        "days.html",
+        person,
+        days=shown,
+        all_days=days,
+        older=past[most - 1].day if len(past) > most else None,
+        tags=services.index.common_tags(),
+        devices=[d for d in services.glasses.all() if d.revoked_utc is None],
+    )
+
+
+@router.get("/days/{day}")
+def day(day: str, request: Request, person: CurrentPerson, services: Use) -> Response:
+    """One day of the wearer."""
+    sums = [d for d in services.index.days() if d.day == day]
+    if not sums:
+        raise Problem(404, "no-such-day", "nothing was kept on that day")
+    return render(
+        request,
+        "days.html",
+        person,
+        days=[_day(services, day) | {"sums": sums[0]}],
+        all_days=services.index.days(),
+        older=None,
+        tags=services.index.common_tags(),
+        devices=[],
+    )
+
+
+def _day(services: Services, day: str) -> dict[str, Any]:
+    entries = services.index.of_day(day)
+    zone = ZoneInfo(entries[-1].zone if entries else "UTC")
+    return {
+        "day": day,
+        "title": story.day_title(day, datetime.now(zone).date()),
+        "chapters": story.chapters(entries, services.settings.episode_gap_min),
+    }
+
+
+@router.get("/moments/{key}")
+def moment(key: str, request: Request, person: CurrentPerson, services: Use) -> Response:
+    """One moment: its video with the gaze in step, why it was kept, and what it cost."""
+    entry = services.index.entry(key)
+    raw = record.load(services.media.stored(entry.device_id, entry.snippet_id))
+    before, after = services.index.neighbours(entry)
+    models = raw.get("models")
+    zone = ZoneInfo(entry.zone)
+    return render(
+        request,
+        "moment.html",
+        person,
+        entry=entry,
+        raw=raw,
+        day_title=story.day_title(entry.local_day, datetime.now(zone).date()),
+        headline=story.headline(entry),
+        steps=story.steps(raw),
+        thresholds=story.thresholds(raw),
+        energy=story.energy(raw),
+        feelings=story.feelings(raw),
+        chart=story.chart(raw, entry),
+        models=models if isinstance(models, dict) else {},
+        before=before,
+        after=after,
+    )
+
+
+@router.post("/moments/{key}/keep")
+def keep(key: str, person: CurrentPerson, services: Use, kept: Annotated[bool, Form()]) -> Response:
+    services.index.mark(key, kept=kept, reviewed=True)
+    return RedirectResponse(f"/moments/{key}", status_code=303)
+
+
+@router.post("/moments/{key}/names")
+def names(
+    key: str, person: CurrentPerson, services: Use, names: Annotated[str, Form(max_length=400)]
+) -> Response:
+    """Correct what was looked at, as names between commas."""
+    services.index.correct(key, names.split(","))
+    return RedirectResponse(f"/moments/{key}", status_code=303)
+
+
+@router.post("/moments/{key}/discard")
+def discard(key: str, person: CurrentPerson, services: Use) -> Response:
+    """Erase a moment with its files."""
+    entry = services.index.entry(key)
+    services.index.remove(key)
+    services.media.remove(entry.device_id, entry.snippet_id)
+    return RedirectResponse(f"/#day-{entry.local_day}", status_code=303)
+
+
+@router.get("/search")
+def search(
+    request: Request,
+    person: CurrentPerson,
+    services: Use,
+    q: Annotated[str, Query(max_length=200)] = "",
+    cursor: Annotated[str | None, Query(max_length=80)] = None,
+) -> Response:
+    """Moments that have all the words."""
+    page = services.index.search(q, cursor=cursor, limit=60)
+    more = urlencode({"q": q, "cursor": page.next_cursor}) if page.next_cursor else None
+    return render(
+        request,
+        "search.html",
+        person,
+        q=q,
+        entries=page.entries,
+        more=more,
+        tags=services.index.common_tags(),
+    )
+
+
+@router.get("/devices")
+def devices(request: Request, person: CurrentPerson, services: Use) -> Response:
+    """Paired glasses."""
+    return render(request, "devices.html", person, devices=services.glasses.all(), code=None)
+
+
+@router.post("/devices/code")
+def new_code(request: Request, person: CurrentPerson, services: Use) -> Response:
+    """A one-time code, as text and as QR."""
+    code = services.glasses.new_code()
+    url = services.settings.public_url or str(request.base_url).rstrip("/")
+    picture = segno.make(f"beheld-pair:{url}#{code}.{services.key.server_id}", micro=False)
+    return render(
+        request,
+        "devices.html",
+        person,
+        devices=services.glasses.all(),
+        code=code,
+        url=url,
+        qr=picture.svg_inline(scale=5, border=2, omitsize=True),
+        minutes=services.settings.pairing_code_s // 60,
+    )
+
+
+@router.post("/devices/{device_id}/revoke")
+def revoke(device_id: str, person: CurrentPerson, services: Use) -> Response:
+    services.glasses.revoke(device_id)
+    return RedirectResponse("/devices", status_code=303)
+
+
+@router.get("/settings")
+def settings(request: Request, person: CurrentPerson, services: Use) -> Response:
+    """Password, storage and the way out."""
+    return render(
+        request, "settings.html", person, stored=services.index.stored_bytes(), done=False
+    )
+
+
+@router.post("/settings/password")
+def password(
+    request: Request,
+    person: CurrentPerson,
+    services: Use,
+    password: Annotated[str, Form(max_length=200)],
+) -> Response:
+    """Set the owner's password; other browsers are signed out."""
+    services.people.set_password(password)
+    token = services.people.login_by_password(password, request.headers.get("user-agent", ""))
+    return _signed_in("/settings", token, services)
+
+
+@router.get("/login")
+def login_page(
+    request: Request, services: Use, key: Annotated[str, Query(max_length=100)] = ""
+) -> Response:
+    """The sign-in form; a one-time link signs in at once."""
+    signed_in = services.people.by_session(request.cookies.get(COOKIE, ""))
+    if signed_in is not None:
+        return RedirectResponse("/", status_code=303)
+    if key:
+        services.login_limit.spend(address_of(request))
+        token = services.people.login_by_key(key, request.headers.get("user-agent", ""))
+        return _signed_in("/", token, services)
+    return render(request, "login.html", None, wrong=False)
+
+
+@router.post("/login")
+def login(
+    request: Request, services: Use, password: Annotated[str, Form(max_length=200)]
+) -> Response:
+    services.login_limit.spend(address_of(request))
+    try:
+        token = services.people.login_by_password(password, request.headers.get("user-agent", ""))
+    except Problem:
+        return render(request, "login.html", None, status=403, wrong=True)
+    return _signed_in("/", token, services)
+
+
+@router.post("/logout")
+def logout(request: Request, person: CurrentPerson, services: Use) -> Response:
+    services.people.logout(request.cookies.get(COOKIE, ""))
+    answer = RedirectResponse("/login", status_code=303)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+def _signed_in(target: str, token: str, services: Services) -> Response:
+    answer = RedirectResponse(target, status_code=303)
+    answer.set_cookie(
+        COOKIE,
+        token,
+        max_age=services.settings.session_days * 86400,
+        httponly=True,
+        samesite="lax",
+        secure=services.settings.secure_cookies,
+    )
+    return answer

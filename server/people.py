@@ -1,0 +1,323 @@
+"""Who may come in: the owner by password or one-time link, glasses by one-time code and token.
+
+Secrets are never stored: passwords as argon2, tokens and codes (random, long) as SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import text
+
+from server.database import Database, utc_now
+from server.keys import PAIRING, decode, identifier, signed_by
+from server.problems import Problem
+from server.settings import ServerSettings
+
+CODE_LETTERS = "ABCDEFGHJKMNPQRSTVWXYZ23456789"  # none that look alike
+CODE_LENGTH = 8
+MIN_PASSWORD = 10
+_MAX_MISSES = 10
+_SEEN_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    id: str
+    name: str
+    public_key: str
+    paired_utc: str
+    last_seen_utc: str | None
+    revoked_utc: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone signed in through a browser. `csrf` must come back with everything that changes."""
+
+    id: int
+    name: str
+    role: str
+    csrf: str
+    has_password: bool
+
+
+class RateLimit:
+    """At most `per_min` tries a minute from one address, and ten times that from all together."""
+
+    def __init__(self, per_min: int) -> None:
+        self._per_min = per_min
+        self._tries: dict[str, deque[float]] = {}
+        self._lock = threading.Lock()
+
+    def spend(self, address: str) -> None:
+        """Count one try. Raises Problem 429."""
+        now = time.monotonic()
+        with self._lock:
+            for name, most in ((address, self._per_min), ("", 10 * self._per_min)):
+                tries = self._tries.setdefault(name, deque())
+                while tries and now - tries[0] > 60:
+                    tries.popleft()
+                if len(tries) >= most:
+                    wait = max(1, round(60 - (now - tries[0])))
+                    raise Problem(
+                        429, "too-many-tries", f"wait {wait} s", headers={"Retry-After": str(wait)}
+                    )
+                tries.append(now)
+            if len(self._tries) > 10_000:  # addresses are an attacker's to choose
+                self._tries = {"": self._tries[""]}
+
+
+class Glasses:
+    """Paired devices: one-time codes, tokens, revocation."""
+
+    def __init__(self, database: Database, settings: ServerSettings) -> None:
+        self._db = database
+        self._settings = settings
+        self._seen: dict[str, float] = {}
+
+    def new_code(self) -> str:
+        """A one-time pairing code of eight letters and digits, told once."""
+        code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+        now = time.time()
+        with self._db.write() as db:
+            db.execute(
+                text("DELETE FROM pairing_codes WHERE expires_s < :old"), {"old": now - 86400}
+            )
+            db.execute(
+                text("INSERT INTO pairing_codes VALUES (:hash, :now, :until, 0, NULL)"),
+                {"hash": _digest(code), "now": now, "until": now + self._settings.pairing_code_s},
+            )
+        return code
+
+    def pair(self, code: str, public_key: str, name: str, proof: str) -> tuple[Device, str]:
+        """Trade a code for a token; `proof` shows that the caller holds the key's other half.
+
+        Raises Problem 403 (unknown, used or old code; all codes die after ten misses) and 422.
+        """
+        code = code.strip().upper().replace("-", "").replace(" ", "")
+        try:
+            sound = len(decode(public_key)) == 32
+        except ValueError:
+            sound = False
+        if not sound or not signed_by(public_key, PAIRING, code.encode(), proof):
+            raise Problem(422, "bad-proof", "the code is not signed by the key that was sent")
+        device_id, token = identifier(public_key), f"bhd_{secrets.token_urlsafe(32)}"
+        self._use(code)
+        with self._db.write() as db:
+            db.execute(
+                text(
+                    "INSERT INTO devices (id, name, public_key, token_hash, paired_utc) VALUES"
+                    " (:id, :name, :key, :hash, :now) ON CONFLICT (id) DO UPDATE SET"
+                    " name = :name, token_hash = :hash, paired_utc = :now, revoked_utc = NULL"
+                ),
+                {
+                    "id": device_id,
+                    "name": name.strip()[:60] or "Glasses",
+                    "key": public_key,
+                    "hash": _digest(token),
+                    "now": utc_now(),
+                },
+            )
+        return self.device(device_id), token
+
+    def _use(self, code: str) -> None:
+        digest, now = _digest(code), time.time()
+        with self._db.write() as db:
+            rows = db.execute(
+                text(
+                    "SELECT code_hash FROM pairing_codes"
+                    " WHERE used_utc IS NULL AND expires_s > :now AND misses < :most"
+                ),
+                {"now": now, "most": _MAX_MISSES},
+            ).scalars()
+            # Every live code is compared, in the same time whether it fits or not.
+            fits = [stored for stored in rows if hmac.compare_digest(stored, digest)]
+            if fits:
+                db.execute(
+                    text("UPDATE pairing_codes SET used_utc = :now WHERE code_hash = :hash"),
+                    {"now": utc_now(), "hash": fits[0]},
+                )
+            else:
+                db.execute(
+                    text("UPDATE pairing_codes SET misses = misses + 1 WHERE used_utc IS NULL")
+                )
+        if not fits:
+            raise Problem(
+                403, "bad-code", "the code is wrong, used or too old; ask the server for a new one"
+            )
+
+    def by_token(self, token: str) -> Device:
+        """The device that holds this token. Raises Problem 401, 403 if it was revoked."""
+        with self._db.read() as db:
+            row = db.execute(
+                text(
+                    "SELECT id, name, public_key, paired_utc, last_seen_utc, revoked_utc FROM devices"
+                    " WHERE token_hash = :hash"
+                ),
+                {"hash": _digest(token)},
+            ).one_or_none()
+        if row is None:
+            raise unauthorised()
+        device = Device(*row)
+        if device.revoked_utc is not None:
+            raise Problem(403, "revoked", "these glasses were revoked; pair them again")
+        self._saw(device.id)
+        return device
+
+    def _saw(self, device_id: str) -> None:
+        now = time.monotonic()
+        if now - self._seen.get(device_id, -1e9) < _SEEN_EVERY_S:
+            return
+        self._seen[device_id] = now
+        with self._db.write() as db:
+            db.execute(
+                text("UPDATE devices SET last_seen_utc = :now WHERE id = :id"),
+                {"now": utc_now(), "id": device_id},
+            )
+
+    def device(self, device_id: str) -> Device:
+        """One device. Raises Problem 404."""
+        found = [device for device in self.all() if device.id == device_id]
+        if not found:
+            raise Problem(404, "no-such-device", "no glasses of that id were ever paired")
+        return found[0]
+
+    def all(self) -> list[Device]:
+        with self._db.read() as db:
+            rows = db.execute(
+                text(
+                    "SELECT id, name, public_key, paired_utc, last_seen_utc, revoked_utc FROM devices"
+                    " ORDER BY revoked_utc IS NOT NULL, paired_utc"
+                )
+            ).all()
+        return [Device(*row) for row in rows]
+
+    def revoke(self, device_id: str) -> None:
+        """The token is worthless from now on; what was received stays."""
+        self.device(device_id)
+        with self._db.write() as db:
+            db.execute(
+                text("UPDATE devices SET revoked_utc = coalesce(revoked_utc, :now) WHERE id = :id"),
+                {"now": utc_now(), "id": device_id},
+            )
+
+
+class People:
+    """The owner, signed in by password or by a one-time link, and their browser sessions."""
+
+    def __init__(self, database: Database, settings: ServerSettings) -> None:
+        self._db = database
+        self._settings = settings
+        self._hasher = PasswordHasher()
+        self._nobody = self._hasher.hash(secrets.token_hex(16))
+        with self._db.write() as db:
+            db.execute(text("INSERT OR IGNORE INTO people VALUES (1, 'owner', 'owner', NULL)"))
+
+    def new_login_key(self) -> str:
+        """A one-time sign-in key for the owner, for whoever may run commands on the server."""
+        key = secrets.token_urlsafe(24)
+        with self._db.write() as db:
+            db.execute(
+                text("INSERT INTO login_keys VALUES (:hash, 1, :until, NULL)"),
+                {"hash": _digest(key), "until": time.time() + self._settings.login_key_s},
+            )
+        return key
+
+    def login_by_key(self, key: str, browser: str) -> str:
+        """A session token for a one-time key. Raises Problem 403."""
+        with self._db.write() as db:
+            person = db.execute(
+                text(
+                    "UPDATE login_keys SET used_utc = :now WHERE key_hash = :hash"
+                    " AND used_utc IS NULL AND expires_s > :now_s RETURNING person_id"
+                ),
+                {"hash": _digest(key), "now": utc_now(), "now_s": time.time()},
+            ).scalar_one_or_none()
+        if person is None:
+            raise Problem(
+                403,
+                "bad-link",
+                "this sign-in link is wrong, used or too old; 'beheld serve' prints a new one",
+            )
+        return self._session(int(person), browser)
+
+    def login_by_password(self, password: str, browser: str) -> str:
+        """A session token for the owner's password. Raises Problem 403; takes as long either way."""
+        with self._db.read() as db:
+            stored = db.execute(text("SELECT password_hash FROM people WHERE id = 1")).scalar_one()
+        try:
+            self._hasher.verify(stored or self._nobody, password)
+        except (VerificationError, InvalidHashError) as error:
+            raise Problem(403, "bad-password", "the password is wrong") from error
+        return self._session(1, browser)
+
+    def set_password(self, password: str) -> None:
+        """Raises Problem 422 if it is too short. Every other session ends."""
+        if len(password) < MIN_PASSWORD:
+            raise Problem(
+                422, "short-password", f"a password has at least {MIN_PASSWORD} characters"
+            )
+        with self._db.write() as db:
+            db.execute(
+                text("UPDATE people SET password_hash = :hash WHERE id = 1"),
+                {"hash": self._hasher.hash(password)},
+            )
+            db.execute(text("DELETE FROM sessions WHERE person_id = 1"))
+
+    def _session(self, person_id: int, browser: str) -> str:
+        token = secrets.token_urlsafe(32)
+        now = time.time()
+        with self._db.write() as db:
+            db.execute(text("DELETE FROM sessions WHERE expires_s < :now"), {"now": now})
+            db.execute(
+                text("INSERT INTO sessions VALUES (:hash, :person, :csrf, :now, :until, :browser)"),
+                {
+                    "hash": _digest(token),
+                    "person": person_id,
+                    "csrf": secrets.token_urlsafe(24),
+                    "now": utc_now(),
+                    "until": now + self._settings.session_days * 86400,
+                    "browser": browser[:120],
+                },
+            )
+        return token
+
+    def by_session(self, token: str) -> Person | None:
+        with self._db.read() as db:
+            row = db.execute(
+                text(
+                    "SELECT p.id, p.name, p.role, s.csrf, p.password_hash IS NOT NULL"
+                    " FROM sessions s JOIN people p ON p.id = s.person_id"
+                    " WHERE s.token_hash = :hash AND s.expires_s > :now"
+                ),
+                {"hash": _digest(token), "now": time.time()},
+            ).one_or_none()
+        return Person(row[0], row[1], row[2], row[3], bool(row[4])) if row is not None else None
+
+    def logout(self, token: str) -> None:
+        with self._db.write() as db:
+            db.execute(
+                text("DELETE FROM sessions WHERE token_hash = :hash"), {"hash": _digest(token)}
+            )
+
+
+def unauthorised() -> Problem:
+    return Problem(
+        401,
+        "not-signed-in",
+        "sign in, or send a device's token",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
