@@ -62,7 +62,7 @@ def open_film(path: Path) -> Film:
             codec, tick_s = stream.codec_context.name, float(stream.time_base or 1)
             size = stream.width, stream.height
             rate_hz = float(stream.average_rate or 0)
-    except OSError as error:  # av's errors are among them
+    except (OSError, av.error.FFmpegError) as error:
         raise InputError(
             f"{path}: is not a readable video ({error.strerror or error}); it may be cut, copy it again"
         ) from error
@@ -107,7 +107,7 @@ class FilmReader:
                 if pts is None or pts >= wanted:
                     self._next = number + 1
                     return frame if pts is None or pts == wanted else None
-        except OSError:
+        except av.error.FFmpegError:  # a damaged frame; the next one may be whole
             self._frames = self._container.decode(self._stream)
         self._next = number + 1
         return None

@@ -165,11 +165,13 @@ def _load(path: Path) -> Any:
     try:
         return loadmat(path, squeeze_me=True, struct_as_record=False)["ETdata"]
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); copy it again"
+        ) from error
     except KeyError as error:
         raise InputError(f"{path}: has no ETdata; not a labelled trial") from error
     except Exception as error:  # scipy's reader raises anything on a damaged file
-        raise InputError(f"{path}: not a readable MATLAB file ({error})") from error
+        raise InputError(f"{path}: not a readable MATLAB file ({error}); copy it again") from error
 
 
 def _without_padding(rows: NDArray[np.float64]) -> NDArray[np.float64]:

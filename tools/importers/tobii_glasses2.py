@@ -62,8 +62,8 @@ def open_tobii(path: Path) -> Recording:
         notes.append(f"{live.damaged} lines of {LIVE} are damaged and left out")
     scene = open_film(folder / SCENE) if (folder / SCENE).is_file() else None
     eyes = open_film(folder / EYES) if (folder / EYES).is_file() else None
-    if not live.gaze and eyes is None:
-        raise InputError(f"{folder / LIVE}: holds no valid gaze, and there is no {EYES}")
+    if not live.gaze and (eyes is None or not live.eye_clock):
+        raise InputError(f"{folder / LIVE}: holds no valid gaze, and nothing to time {EYES} by")
     size = (scene.width_px, scene.height_px) if scene else SCENE_PX
     geometry = _camera(live, size, notes)
     first_us = min(
