@@ -369,7 +369,7 @@ def test_a_folder_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr("tools.open_source.os.scandir", refuse)
-    with pytest.raises(InputError, match="cannot be read .Permission denied") as caught:
+    with pytest.raises(InputError, match=r"cannot be read .Permission denied") as caught:
         open_source(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
