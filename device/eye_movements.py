@@ -65,12 +65,7 @@ class EyeMovements:
         self._joined = False
 
     def push(
-        self,
-        t_ns: int,
-        x_deg: float,
-        y_deg: float,
-        confidence: float = 1.0,
-        pupil: float = math.nan,
+        self, t_ns: int, x_deg: float, y_deg: float, confidence: float = 1.0
     ) -> list[Labelled]:
         """Take one sample; return those whose label is now final, oldest first.
 
@@ -86,7 +81,7 @@ class EyeMovements:
         else:
             out = []
         self._newest_ns = t_ns
-        sample = Sample(t_ns, x_deg, y_deg, pupil)
+        sample = Sample(t_ns, x_deg, y_deg)
         self._held.append(sample)
         self._fresh.append(sample)
         if confidence >= self._settings.min_confidence and math.isfinite(x_deg + y_deg):

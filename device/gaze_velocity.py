@@ -22,13 +22,12 @@ QUANTILE = 0.25
 class Sample:
     """One gaze sample on its way through; degrees, deg/s."""
 
-    __slots__ = ("mark", "part", "pupil", "speed", "t_ns", "vx", "vy", "x", "y")
+    __slots__ = ("mark", "part", "speed", "t_ns", "vx", "vy", "x", "y")
 
-    def __init__(self, t_ns: int, x: float, y: float, pupil: float) -> None:
+    def __init__(self, t_ns: int, x: float, y: float) -> None:
         self.t_ns = t_ns
         self.x = x
         self.y = y
-        self.pupil = pupil
         self.vx = 0.0
         self.vy = 0.0
         self.speed = 0.0

@@ -39,14 +39,12 @@ class EventsStage:
 
     def step(self, value: Gaze) -> Iterable[Value]:
         """Take one gaze sample; yield what is now certain, oldest first."""
-        size = value.pupil_mm if value.pupil_mm is not None else value.pupil_px
         return self._report(
             self._movements.push(
                 value.t_ns,
                 value.azimuth_deg,
                 value.elevation_deg,
                 value.confidence,
-                math.nan if size is None else size,
             )
         )
 

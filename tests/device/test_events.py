@@ -231,7 +231,7 @@ def test_the_noise_estimate_is_that_of_the_velocity() -> None:
     saccades = Saccades(SaccadeSettings())
     random = np.random.default_rng(0)
     for i, (x, y) in enumerate(random.normal(0, 0.05, (5000, 2))):
-        saccades.push(Sample(i * 2_000_000, float(x), float(y), math.nan))
+        saccades.push(Sample(i * 2_000_000, float(x), float(y)))
     assert saccades.velocity.sigma_deg_s == pytest.approx(0.05 / 0.006, rel=0.2)
 
 
