@@ -116,7 +116,10 @@ class Trail:
         values += [_mean_log(table[age_s <= w, 3]) for w in (0.1, 0.3)]
         values += [_drift(place[known & (age_s <= 0.5)], age_s[known & (age_s <= 0.5)])]
         values += [_ago(off_deg, age_s, known, a) for a in (*AGES_S, 1.95)]
-        values += [float(np.mean((off_deg < SAME_DEG)[age_s <= w])) for w in (1.0, 2.0)]
+        values += [
+            float((off_deg < SAME_DEG)[age_s <= w].sum() / max(1, (age_s <= w).sum()))
+            for w in (1.0, 2.0)
+        ]
         values += [len(self._saccades) / 8.0]
         values += [min(1.0, (t_ns - self.place_ns) / 5e8), float(age_s[0] / 2.0)]
         return np.nan_to_num(np.array(values, np.float32))
@@ -158,7 +161,9 @@ class SceneMotion:
             self._remember(t_ns, grey, here)
             return np.zeros(SCENE_FEATURES, np.float32)
         took_s = (t_ns - self._t_ns) / 1e9
-        flow = self._flow.calc(self._before, grey, np.zeros((*grey.shape, 2), np.float32)) / np.array(FLOW_PX, np.float32)
+        flow = self._flow.calc(
+            self._before, grey, np.zeros((*grey.shape, 2), np.float32)
+        ) / np.array(FLOW_PX, np.float32)
         background = self._background(flow)
         relative = flow - background
         speed = cv2.blur(np.hypot(*np.moveaxis(relative * self._degrees, 2, 0)) / took_s, (3, 3))

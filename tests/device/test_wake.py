@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from device.stages.wake import CAMERA, WakeSettings, WakeStage
+from device.types import (
+    Attention,
+    CameraMode,
+    CameraRequest,
+    DeviceEvent,
+    EyeMovement,
+    MomentEnd,
+    MomentStart,
+    Movement,
+    Region,
+    Value,
+    WakeChange,
+    WakeState,
+)
+
+MS = 1_000_000
+SETTINGS = WakeSettings(
+    dwell_ms=200,
+    same_place_deg=2.0,
+    glance_ms=350,
+    check_ms=1000,
+    recheck_ms=1500,
+    enter_probability=0.6,
+    leave_probability=0.3,
+    enter_ms=100,
+    leave_ms=500,
+    smooth_ms=0,
+    min_moment_ms=0,
+    linger_ms=800,
+    max_moment_s=30,
+)
+WHOLE = Region(left=0, top=0, right=1, bottom=1)
+
+
+def eye(t_ms: float, azimuth: float = 0.0, movement: Movement = Movement.FIXATION) -> EyeMovement:
+    return EyeMovement(
+        t_ns=round(t_ms * MS),
+        movement=movement,
+        since_ns=round(t_ms * MS),
+        azimuth_deg=azimuth if movement is Movement.FIXATION else float("nan"),
+        elevation_deg=0.0,
+        speed_deg_s=0.0,
+        confidence=1.0,
+    )
+
+
+def attention(t_ms: float, probability: float) -> Attention:
+    return Attention(
+        t_ns=round(t_ms * MS), probability=probability, region=WHOLE, embedding=np.zeros(64, "f4")
+    )
+
+
+def judge(values: Iterable[Value], settings: WakeSettings = SETTINGS) -> list[Value]:
+    stage = WakeStage(settings)
+    out: list[Value] = []
+    last_ns = 0
+    for value in sorted(values, key=lambda v: v.t_ns):
+        out += stage.step(value)
+        last_ns = value.t_ns
+    return [*out, *stage.finish(last_ns)]
+
+
+def look(start_ms: int, end_ms: int, azimuth: float = 0.0) -> list[Value]:
+    return [eye(t, azimuth) for t in range(start_ms, end_ms, 10)]
+
+
+def states(out: list[Value]) -> list[WakeState]:
+    return [v.after for v in out if isinstance(v, WakeChange)]
+
+
+def moments(out: list[Value]) -> list[tuple[MomentStart, MomentEnd]]:
+    starts = [v for v in out if isinstance(v, MomentStart)]
+    return list(zip(starts, [v for v in out if isinstance(v, MomentEnd)], strict=True))
+
+
+def test_every_move_between_two_states_is_in_the_table():
+    pairs = {(a, b) for a in WakeState for b in WakeState if a is not b}
+    assert set(CAMERA) == pairs
+    assert all(
+        (mode is CameraMode.OFF) == (b is WakeState.WATCHING) for (_, b), mode in CAMERA.items()
+    )
+
+
+def test_a_wandering_eye_never_wakes_the_camera():
+    assert judge(eye(t, azimuth=(t // 100 % 7) * 6.0) for t in range(0, 4000, 10)) == []
+
+
+def test_a_dwell_wakes_it_and_silence_lets_it_sleep():
+    out = judge([*look(0, 1300), *(attention(t, 0.1) for t in range(300, 1300, 100))])
+    assert states(out) == [WakeState.CHECKING, WakeState.WATCHING]
+    assert [v.mode for v in out if isinstance(v, CameraRequest)] == [CameraMode.LOW, CameraMode.OFF]
+    asked, slept = (v for v in out if isinstance(v, WakeChange))
+    assert 200 * MS <= asked.t_ns <= 220 * MS and slept.t_ns - asked.t_ns >= 1000 * MS
+    assert "200 ms" in asked.why and "1000" in slept.why
+
+
+def test_attention_opens_a_moment_that_began_with_the_look():
+    said = [attention(t, 0.9) for t in range(300, 2000, 100)]
+    out = judge([*look(0, 2000), *said])
+    ((start, _),) = moments(out)
+    assert start.reason == "attention" and start.since_ns == 0
+    assert 400 * MS <= start.t_ns <= 420 * MS
+
+
+def test_one_high_estimate_is_not_enough():
+    out = judge([*look(0, 1000), attention(400, 0.9), attention(500, 0.2), attention(600, 0.9)])
+    assert moments(out) == []
+
+
+def test_a_glance_and_a_blink_do_not_split_a_moment_but_leaving_ends_it():
+    said = [
+        attention(t, 0.05 if 1200 <= t < 1500 or t >= 3000 else 0.9) for t in range(300, 6000, 100)
+    ]
+    out = judge([*look(0, 6000), *said])
+    ((_, end),) = moments(out)
+    assert end.until_ns == 2900 * MS and 3400 * MS <= end.t_ns <= 3500 * MS
+    assert "0.30" in end.reason
+    assert states(out)[-2:] == [WakeState.CHECKING, WakeState.WATCHING]
+
+
+def test_hysteresis_holds_between_the_thresholds():
+    said = [attention(t, 0.9 if t < 600 else 0.45) for t in range(300, 5000, 100)]
+    ((_, end),) = moments(judge([*look(0, 5000), *said]))
+    assert end.reason == "the session is over"
+
+
+def test_a_long_moment_is_split():
+    short = WakeSettings(max_moment_s=2.0, enter_ms=0, min_moment_ms=0)
+    said = [attention(t, 0.95) for t in range(300, 7000, 100)]
+    found = moments(judge([*look(0, 7000), *said], short))
+    assert len(found) >= 3
+    assert all(end.t_ns - start.t_ns <= 2_050 * MS for start, end in found)
+
+
+def test_the_button_opens_a_moment_without_any_look():
+    out = judge(
+        [
+            DeviceEvent(t_ns=100 * MS, name="button", value=True),
+            *(eye(t, t % 40) for t in range(110, 9000, 10)),
+        ]
+    )
+    ((start, end),) = moments(out)
+    assert start.reason == "button" and end.t_ns - start.t_ns >= 4000 * MS
+
+
+def test_the_privacy_switch_closes_and_keeps_closed():
+    said = [attention(t, 0.95) for t in range(300, 4000, 100)]
+    switch = DeviceEvent(t_ns=1500 * MS, name="privacy", value=True)
+    out = judge([*look(0, 4000), *said, switch])
+    ((_, end),) = moments(out)
+    assert end.reason == "privacy" and end.t_ns == 1500 * MS
+    assert [v for v in out if v.t_ns > 1500 * MS] == []
+
+
+def test_the_rule_of_the_eyes_alone_needs_no_estimate():
+    settings = WakeSettings(
+        policy="eye_only", eye_only_dwell_ms=500, eye_only_leave_ms=0, min_moment_ms=0
+    )
+    out = judge([*look(0, 1500), *look(1500, 2500, azimuth=20.0)], settings)
+    first = moments(out)[0]
+    assert first[0].since_ns == 0 and 500 * MS <= first[0].t_ns <= 520 * MS
+
+
+def test_decisions_are_stamped_when_taken_not_when_the_light_fell():
+    stage = WakeStage(SETTINGS)
+    list(stage.step(attention(900, 0.1)))
+    made = [v for t in range(0, 300, 10) for v in stage.step(eye(t))]
+    assert made and all(v.t_ns == 900 * MS for v in made)
+
+
+@pytest.mark.parametrize("bad", [{"policy": "guess"}, {"leave_probability": 0.9}])
+def test_impossible_settings_are_refused(bad: dict[str, object]):
+    with pytest.raises(ValueError, match="wake"):
+        WakeSettings(**bad)  # type: ignore[arg-type]

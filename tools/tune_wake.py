@@ -1,0 +1,120 @@
+"""`python -m tools.tune_wake KIND=DATA[@MODEL] ...`: thresholds of the judge, on sessions with known truth.
+
+The loop runs once per session with the scene camera always on; then the wake stage alone sees the
+recorded eye movements and estimates again with every setting of a grid, blind to estimates while it has
+the camera off. The rule of the eyes alone gets its own, larger grid, so that the comparison in
+`beheld bench attention` is with the best of its kind. Give data the network was not trained on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from device.model import Model, load
+from device.pipeline import Stage, run
+from device.sources.camera import AlwaysOn, SceneCamera
+from device.stages.attention import AttentionSettings, AttentionStage
+from device.stages.events import EventsStage
+from device.stages.wake import WakeSettings, WakeStage
+from device.types import Attention, EyeMovement, Gaze, Value
+from tools.attention_truth import Trial
+from tools.bench.attention import Recording, Seen, Tally, sessions
+
+EYES = {
+    "eye_only_dwell_ms": (200.0, 300.0, 400.0, 500.0, 650.0, 800.0, 1000.0, 1300.0),
+    "eye_only_leave_ms": (0.0, 100.0, 300.0, 500.0),
+    "same_place_deg": (1.0, 1.5, 2.0, 3.0, 4.5, 6.0),
+    "glance_ms": (150.0, 250.0, 350.0, 500.0),
+}
+FUSED = {
+    "enter_probability": (0.4, 0.5, 0.6, 0.7),
+    "leave_probability": (0.2, 0.3, 0.4, 0.5),
+    "enter_ms": (0.0, 100.0, 200.0),
+    "leave_ms": (200.0, 400.0, 600.0),
+    "smooth_ms": (0.0, 250.0),
+    "same_place_deg": (2.0, 4.0),
+}
+
+
+class Keep:
+    """A sink that keeps what the judge would see."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+
+    def __call__(self, value: Value) -> None:
+        if isinstance(value, Gaze | EyeMovement | Attention):
+            self.values.append(value)
+
+
+def heard(trial: Trial, model: Model, inputs: str = "both") -> list[Value]:
+    """Everything the judge could see in a session, the scene camera always on."""
+    keep = Keep()
+    attention = AttentionStage(model, trial.geometry, AttentionSettings(inputs=inputs))
+    stages: list[Stage] = [EventsStage(), attention]
+    run(Recording(trial, AlwaysOn()), stages, [keep])
+    return keep.values
+
+
+def judged(values: Iterable[Value], wake: WakeSettings, end_ns: int) -> Seen:
+    """The moments a judge with these settings would keep."""
+    seen, stage, camera = Seen(), WakeStage(wake), SceneCamera()
+    for value in values:
+        if isinstance(value, Attention) and not camera.awake(value.t_ns):
+            continue
+        seen(value)
+        for made in stage.step(value):
+            camera(made)
+            seen(made)
+    for made in stage.finish(end_ns):
+        seen(made)
+    return seen
+
+
+def grid(start: WakeSettings, table: dict[str, tuple[float, ...]]) -> Iterator[WakeSettings]:
+    for values in itertools.product(*table.values()):
+        chosen = dict(zip(table, values, strict=True))
+        if chosen.get("leave_probability", 0) < chosen.get("enter_probability", 1):
+            yield replace(start, **chosen)  # type: ignore[arg-type]
+
+
+def best(
+    recorded: list[tuple[Trial, list[Value]]],
+    start: WakeSettings,
+    table: dict[str, tuple[float, ...]],
+) -> list[tuple[float, float | None, dict[str, float]]]:
+    """(F1, onset in ms, settings) of the grid, the best first."""
+    rows = []
+    for wake in grid(start, table):
+        tally = Tally()
+        for trial, values in recorded:
+            seen = judged(values, wake, trial.duration_ns)
+            for truth in trial.truths:
+                tally.add(seen, truth, trial.duration_ns)
+        rows.append((tally.f1, tally.figures()["onset_ms"], {k: getattr(wake, k) for k in table}))
+    return sorted(rows, key=lambda row: -row[0])
+
+
+def main() -> None:
+    what, given = sys.argv[1], sys.argv[2:]
+    recorded = []
+    for entry in given:
+        data, _, path = entry.partition("@")
+        model = Model(Path(path)) if path else load("attention")
+        _, trials, _ = sessions(data)
+        recorded += [(t, heard(t, model)) for t in trials]
+    if what == "eyes":
+        bare = [(t, [v for v in values if isinstance(v, EyeMovement)]) for t, values in recorded]
+        rows = best(bare, WakeSettings(policy="eye_only"), EYES)
+    else:
+        rows = best(recorded, WakeSettings(), FUSED)
+    for f1, onset_ms, settings in rows[:12]:
+        print(f"{f1:.3f}  onset {onset_ms or 0:.0f} ms  {settings}")
+
+
+if __name__ == "__main__":
+    main()
