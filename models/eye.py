@@ -100,23 +100,49 @@ class EyeNet(nn.Module):
         y16 = self.mix16(x16 + _twice(self.from32(x32)))
         y8 = self.mix8(x8 + _twice(y16))
         y4 = self.mix4(x4 + _twice(y8))
+        return self._vote_open(x32, y4) if self.training else self._vote(x32, y4)
+
+    def _vote_open(self, x32: Tensor, y4: Tensor) -> dict[str, Tensor]:
+        """The vote with every cell's part in it, which training looks at."""
         cell = self.cell(y4)  # (B, 6, S/4, S/4)
         coverage = cell[:, 0]
-        centres = self.grid + cell[:, 1:3] * 8.0
-        votes = torch.cat([centres, cell[:, 3:6] + SHAPE_OFFSET.to(cell)], 1)
-
+        centres = self.grid + cell[:, 1:3] * STEP_PX
+        votes = torch.cat([centres, cell[:, 3:6] + SHAPE_OFFSET], 1)
         weight = torch.sigmoid(coverage)
         weight = (weight * weight).flatten(1)  # (B, cells)
         mass = weight.sum(1, keepdim=True)
-        weight = weight / (mass + 1e-4)
+        weight = weight / (mass + EMPTY)
         ellipse = (votes.flatten(2) * weight[:, None]).sum(2)
         there = (y4.flatten(2) * weight[:, None]).sum(2)  # features where the pupil is
         summary = torch.cat([x32.mean((2, 3)), there, torch.log(mass + 1e-2)], 1)
         logits = self.whole(summary)
         result = {"ellipse": ellipse, "open": logits[:, 0], "right": logits[:, 1]}
-        return {**result, "coverage": coverage, "votes": votes} if self.training else result
+        return {**result, "coverage": coverage, "votes": votes}
+
+    def _vote(self, x32: Tensor, y4: Tensor) -> dict[str, Tensor]:
+        """The same vote for a fifth of the work: what cells say is linear in their features, so the
+        features are averaged first and asked once."""
+        features = y4.flatten(2)  # (B, C, cells)
+        kernel, bias = self.cell.weight[:, :, 0, 0], self.cell.bias
+        weight = torch.sigmoid(kernel[:1] @ features + bias[:1])  # (B, 1, cells)
+        weight = (weight * weight).reshape(len(y4), -1, 1)  # (B, cells, 1)
+        mass = weight.sum(1)  # (B, 1)
+        share = 1.0 / (mass + EMPTY)
+        there = (features @ weight)[:, :, 0] * share  # (B, C)
+        place = (self.grid.flatten(2) @ weight)[:, :, 0] * share  # (B, 2)
+        scale = torch.tensor([STEP_PX, STEP_PX, 1.0, 1.0, 1.0])
+        first = bias[1:] * scale + F.pad(SHAPE_OFFSET[:, 0, 0], (2, 0))
+        said = there @ (kernel[1:] * scale[:, None]).T + first * (mass * share)
+        ellipse = said + F.pad(place, (0, 3))
+        summary = torch.cat([x32.mean((2, 3)), there, torch.log(mass + 1e-2)], 1)
+        logits = self.whole(summary)
+        return {"ellipse": ellipse, "open": logits[:, 0], "right": logits[:, 1]}
 
 
+STEP_PX = 8.0
+"""Unit of a cell's offset to the centre: a usual pupil's radius at 128 px."""
+EMPTY = 1e-4
+"""Keeps the vote defined when no cell sees a pupil."""
 SHAPE_OFFSET = torch.tensor([4.0, 4.0, 0.0])[:, None, None]
 """Where the shape starts: log E of a circle of radius e^2 = 7.4 px, a usual pupil at 128 px."""
 
