@@ -32,6 +32,12 @@ class EventSettings:
     slow: SlowSettings = field(default_factory=SlowSettings)
     saccades: SaccadeSettings = field(default_factory=SaccadeSettings)
 
+    def __post_init__(self) -> None:
+        if not self.delay_ms >= 40:
+            raise ValueError(f"delay_ms is {self.delay_ms}, must be at least 40 to see a saccade")
+        if not 0 < self.min_blink_ms < self.max_blink_ms:
+            raise ValueError("min_blink_ms must be above 0 and below max_blink_ms")
+
 
 class Labelled(NamedTuple):
     """One sample with its final label."""

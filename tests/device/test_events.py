@@ -241,3 +241,10 @@ def test_a_shorter_delay_is_kept_too() -> None:
         for made in stage.step(value):
             if isinstance(made, EyeMovement):
                 assert value.t_ns - made.t_ns <= 60_000_000
+
+
+def test_settings_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ValueError, match="delay_ms"):
+        EventSettings(delay_ms=10.0)
+    with pytest.raises(ValueError, match="blink"):
+        EventSettings(min_blink_ms=900.0)
