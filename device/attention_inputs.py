@@ -161,9 +161,8 @@ class SceneMotion:
             self._remember(t_ns, grey, here)
             return np.zeros(SCENE_FEATURES, np.float32)
         took_s = (t_ns - self._t_ns) / 1e9
-        flow = self._flow.calc(
-            self._before, grey, np.zeros((*grey.shape, 2), np.float32)
-        ) / np.array(FLOW_PX, np.float32)
+        raw = self._flow.calc(self._before, grey, np.zeros((*grey.shape, 2), np.float32))
+        flow = (np.asarray(raw) / np.array(FLOW_PX)).astype(np.float32)
         background = self._background(flow)
         relative = flow - background
         speed = cv2.blur(np.hypot(*np.moveaxis(relative * self._degrees, 2, 0)) / took_s, (3, 3))

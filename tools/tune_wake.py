@@ -96,7 +96,12 @@ def best(
             for truth in trial.truths:
                 tally.add(seen, truth, trial.duration_ns)
         rows.append((tally.f1, tally.figures()["onset_ms"], {k: getattr(wake, k) for k in table}))
-    return sorted(rows, key=lambda row: -row[0])
+    return sorted(rows, key=lambda row: -worth(row[0], row[1]))
+
+
+def worth(f1: float, onset_ms: float | None, aim_ms: float = 500.0) -> float:
+    """F1, less a tenth for every 200 ms of onset delay beyond the aim."""
+    return f1 - max(0.0, (onset_ms if onset_ms is not None else 2000.0) - aim_ms) / 2000.0
 
 
 def main() -> None:
