@@ -251,6 +251,7 @@ def _read_header(index: McapIndex) -> SessionHeader:
     try:
         version = int(table["format"])
         header: SessionHeader = from_json(SessionHeader, json.loads(table["header"]))
+        duration_ns = int(index.metadata.get(END, {}).get("duration_ns", header.duration_ns or 0))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: its session header is damaged ({error})") from error
     if version > FORMAT:
@@ -260,11 +261,7 @@ def _read_header(index: McapIndex) -> SessionHeader:
     if not index.places:
         raise InputError(f"{path}: was cut before its first second was complete; nothing to replay")
     notes = list(header.notes)
-    duration_ns = header.duration_ns
-    if index.complete:
-        duration_ns = int(index.metadata.get(END, {}).get("duration_ns", duration_ns or 0))
-    else:
-        duration_ns = None
+    if not index.complete:
         notes.append(
             f"the file was cut: {index.readable} of its {index.size} bytes are whole, "
             "the rest of the session is lost"
@@ -273,7 +270,7 @@ def _read_header(index: McapIndex) -> SessionHeader:
     return replace(
         header,
         source="beheld",
-        duration_ns=duration_ns,
+        duration_ns=duration_ns if index.complete else None,
         brings_packets=SCENE_TOPIC in topics,
         notes=tuple(notes),
     )

@@ -260,6 +260,23 @@ def test_a_damaged_chunk_is_a_gap_and_the_rest_is_read(
     assert not any(chunk.message_start_time < t < chunk.message_end_time for t in times)
 
 
+def test_flipped_bytes_end_as_gaps_or_one_plain_error(
+    recorded: tuple[Path, list[Value]], tmp_path: Path
+) -> None:
+    whole, rng = recorded[0].read_bytes(), np.random.default_rng(9)
+    flipped, read_some = tmp_path / "flipped.mcap", 0
+    for trial in range(40):
+        raw = bytearray(whole)
+        for at in rng.integers(8, len(raw) if trial % 2 else 6000, 3):
+            raw[at] ^= 0x55
+        flipped.write_bytes(raw)
+        try:
+            read_some += bool(read(flipped))
+        except InputError as error:
+            assert "\n" not in str(error)
+    assert read_some > 20
+
+
 class Switch(SceneCamera):
     """A camera that is awake in one interval."""
 
