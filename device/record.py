@@ -21,7 +21,8 @@ from mcap.records import Message
 from device import foxglove
 from device.codec import KINDS, dumps, from_json, schema
 from device.errors import InputError, StorageError
-from device.mcap_file import Damage, McapIndex, McapWriter, index_mcap, read_messages
+from device.mcap_file import McapWriter
+from device.mcap_salvage import Damage, McapIndex, index_mcap, read_messages
 from device.sources.camera import SceneCamera
 from device.sources.scene_video import ScenePlayer
 from device.types import (
