@@ -26,6 +26,7 @@ VERBS = {
     "demo": ("tools.demo", "Run the whole system on the emulator: capture, sync, browse."),
     "energy": ("tools.energy", "Joules of a wearing hour, by component, against always-on."),
     "models": ("tools.models", "List the networks that ship: version, size, figures, licence."),
+    "pair": ("tools.pair", "Make these glasses known to a companion server."),
     "record": ("tools.record", "Convert any recording to a Beheld session (MCAP)."),
     "replay": ("tools.replay", "Replay a recording through the glasses' own loop."),
     "serve": ("tools.serve", "Run the companion server."),

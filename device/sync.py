@@ -1,0 +1,281 @@
+"""From the spool to the companion server: deleted here only after a verified receipt.
+
+Each snippet has a row in a journal beside the spool (`.sync/<id>.json`, replaced atomically), so that
+a program killed anywhere goes on where it was. The only place that removes a snippet is `_delete`,
+and it reads the receipt from the disk and checks it again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from device.errors import StorageError, SyncError
+from device.identity import Credentials, Identity, write_private
+from device.journal import JOURNAL, MOVES, SyncRow, SyncState, read_row, sealed, status
+from device.upload import FIRST, Later, Receipt, Refused, Uplink, believe
+
+MANIFEST = "manifest.json"
+S = SyncState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncSettings:
+    first_wait_s: float = 2.0
+    """After the first failure; doubled with each, up to `longest_wait_s`, and jittered."""
+    longest_wait_s: float = 900.0
+    keep_after_receipt: bool = False
+    """Leave receipted snippets on the glasses."""
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What one round came to."""
+
+    receipts: int = 0
+    """Verified receipts obtained in this round."""
+    deleted: int = 0
+    waiting: int = 0
+    refused: int = 0
+    sent_bytes: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+
+class Syncer:
+    """Moves snippets of one spool to one paired server.
+
+    `may_send` returns why nothing may be sent now (metered network, battery low), or None.
+    """
+
+    def __init__(
+        self,
+        spool: Path,
+        credentials: Credentials,
+        identity: Identity,
+        settings: SyncSettings | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        may_send: Callable[[], str | None] = lambda: None,
+        now_s: Callable[[], float] = time.time,
+        seed: int | None = None,
+    ) -> None:
+        self._spool = spool
+        self._credentials = credentials
+        self._identity = identity
+        self._settings = settings or SyncSettings()
+        self._transport = transport
+        self._may_send = may_send
+        self._now_s = now_s
+        self._random = random.Random(seed)
+
+    def run_once(
+        self, *, retry_refused: bool = False, progress: Callable[[int], None] = lambda n: None
+    ) -> SyncReport:
+        """Try every snippet whose time has come, oldest first.
+
+        Raises SyncError if another program syncs this spool, StorageError if it cannot be written.
+        """
+        report = SyncReport()
+        with self._alone():
+            self._sweep()
+            with Uplink(self._credentials, self._identity, transport=self._transport) as uplink:
+                for folder in sealed(self._spool):
+                    row = read_row(self._spool, folder.name)
+                    if row.state is S.REFUSED and retry_refused:
+                        row = self._move(row, S.QUEUED)
+                    self._advance(folder, row, uplink, report, progress)
+        return report
+
+    def next_try_s(self) -> float | None:
+        """Seconds until the next snippet is due; None if none is waiting."""
+        due = [
+            row.next_try_s
+            for row in status(self._spool)
+            if row.state not in (S.REFUSED, S.DELETED)
+            and not (row.state is S.DELETABLE and self._settings.keep_after_receipt)
+        ]
+        return max(0.0, min(due) - self._now_s()) if due else None
+
+    # --- one snippet ------------------------------------------------------------------------------
+
+    def _advance(
+        self,
+        folder: Path,
+        row: SyncRow,
+        uplink: Uplink,
+        report: SyncReport,
+        progress: Callable[[int], None],
+    ) -> None:
+        if row.state in (S.QUEUED, S.UPLOADING, S.VERIFYING, S.WAITING) and self._due(row):
+            row = self._deliver(folder, row, uplink, report, progress)
+        if row.state is S.RECEIPTED:
+            row = self._move(row, S.DELETABLE, reason="the server has it, verified")
+        if row.state is S.DELETABLE and not self._settings.keep_after_receipt:
+            self._delete(folder, row, report)
+        report.waiting += row.state is S.WAITING
+        report.refused += row.state is S.REFUSED
+        if row.state in (S.WAITING, S.REFUSED) and row.reason not in report.reasons:
+            report.reasons.append(row.reason)
+
+    def _due(self, row: SyncRow) -> bool:
+        """Its time has come; a wait longer than we ever set means that the clock was moved."""
+        left_s = row.next_try_s - self._now_s()
+        return left_s <= 0 or left_s > 4 * self._settings.longest_wait_s
+
+    def _deliver(
+        self,
+        folder: Path,
+        row: SyncRow,
+        uplink: Uplink,
+        report: SyncReport,
+        progress: Callable[[int], None],
+    ) -> SyncRow:
+        try:
+            if why := self._may_send():
+                raise Later(why)
+            manifest = _manifest(folder)
+            row = self._move(row, S.UPLOADING, reason="", attempts=row.attempts + 1)
+            found = uplink.announce(folder.name, manifest)
+            if not isinstance(found, Receipt):
+                self._send(folder, manifest, found, uplink, report, progress)
+                row = self._move(row, S.VERIFYING)
+                found = uplink.commit(folder.name, manifest)
+            report.receipts += 1
+            return self._move(
+                row, S.RECEIPTED, receipt=found.text, signature=found.signature, next_try_s=0.0
+            )
+        except Refused as refusal:
+            return self._move(row, S.REFUSED, reason=str(refusal))
+        except Later as later:
+            damage = _damage(folder) if row.attempts > 1 else None
+            if damage is not None:
+                return self._move(row, S.REFUSED, reason=damage)
+            wait_s = self._wait_s(row.attempts, later.wait_s)
+            return self._move(
+                row, S.WAITING, reason=later.reason, next_try_s=self._now_s() + wait_s
+            )
+
+    def _send(
+        self,
+        folder: Path,
+        manifest: bytes,
+        offsets: dict[str, int],
+        uplink: Uplink,
+        report: SyncReport,
+        progress: Callable[[int], None],
+    ) -> None:
+        def count(sent: int) -> None:
+            report.sent_bytes += sent
+            progress(sent)
+
+        files = json.loads(manifest)["files"]
+        for file in sorted(files, key=lambda file: file["name"] not in FIRST):
+            try:
+                uplink.send(folder, file["name"], offsets.get(file["name"], 0), count)
+            except OSError as error:
+                raise Refused(f"{folder / file['name']}: cannot be read ({error})") from error
+
+    def _wait_s(self, attempts: int, wish_s: float | None) -> float:
+        longest = self._settings.longest_wait_s
+        wait_s = min(longest, self._settings.first_wait_s * 2.0 ** min(max(0, attempts - 1), 30))
+        return max(wait_s * self._random.uniform(0.5, 1.0), wish_s or 0.0)
+
+    def _delete(self, folder: Path, row: SyncRow, report: SyncReport) -> None:
+        """The only way a snippet leaves the glasses: its receipt, read again, fits what lies there."""
+        try:
+            given = {"receipt": row.receipt, "signature": row.signature}
+            believe(given, _manifest(folder), self._credentials)
+        except (Later, Refused):  # another server was paired meanwhile, or the snippet is another
+            again = replace(row, state=S.QUEUED, receipt="", signature="", next_try_s=0.0)
+            self._write(replace(again, reason="its receipt is not the paired server's; sent again"))
+            return
+        grave = self._spool / f".deleted-{folder.name}"
+        with _storage(grave):
+            folder.rename(grave)
+            self._move(row, S.DELETED)
+            shutil.rmtree(grave)
+        report.deleted += 1
+
+    # --- the journal ------------------------------------------------------------------------------
+
+    def _move(self, row: SyncRow, state: SyncState, **changes: Any) -> SyncRow:
+        if state not in MOVES[row.state]:
+            raise AssertionError(f"no move from {row.state} to {state}")
+        moved = replace(row, state=state, **changes)
+        self._write(moved)
+        return moved
+
+    def _write(self, row: SyncRow) -> None:
+        path = self._spool / JOURNAL / f"{row.snippet_id}.json"
+        with _storage(path):
+            write_private(path, json.dumps(asdict(row)).encode())
+
+    def _sweep(self) -> None:
+        """Finish a deletion that was killed between its rename and its end."""
+        for grave in self._spool.glob(".deleted-*"):
+            row = read_row(self._spool, grave.name.removeprefix(".deleted-"))
+            with _storage(grave):
+                if row.state is S.DELETED:
+                    shutil.rmtree(grave)
+                elif row.state is S.DELETABLE and not (self._spool / row.snippet_id).exists():
+                    grave.rename(self._spool / row.snippet_id)  # deleted again, by the book
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        path = self._spool / JOURNAL / "lock"
+        with _storage(path):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise SyncError(f"{self._spool}: another program is syncing this spool") from error
+        finally:
+            os.close(handle)
+
+
+def _manifest(folder: Path) -> bytes:
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+        json.loads(raw)["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{folder / MANIFEST}: cannot be read ({error})") from error
+    return raw
+
+
+def _damage(folder: Path) -> str | None:
+    """What is not as its manifest says, if anything: then sending it again cannot help."""
+    for file in json.loads((folder / MANIFEST).read_bytes())["files"]:
+        path = folder / file["name"]
+        try:
+            with path.open("rb") as handle:
+                if hashlib.file_digest(handle, "sha256").hexdigest() != file["sha256"]:
+                    return f"{path}: is not what its manifest says; damaged on the glasses"
+        except OSError as error:
+            return f"{path}: cannot be read ({error.strerror})"
+    return None
+
+
+@contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror}); free some space or check the folder"
+        ) from error

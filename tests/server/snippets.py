@@ -1,0 +1,200 @@
+"""Realistic snippets in the spool's format, with a real video, for tests that need no glasses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+FPS, WIDTH, HEIGHT = 15, 320, 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What a made-up moment shows."""
+
+    thing: str = "cup"
+    others: tuple[str, ...] = ("table",)
+    start_utc: str = "2026-05-04T07:41:09.320+00:00"
+    zone: str = "Europe/Berlin"
+    length_s: float = 2.0
+    seed: int = 1
+    picture: np.ndarray | None = None
+    """RGB background, (H, W, 3) uint8; drawn if None."""
+
+
+def make_snippet(spool: Path, snippet_id: str, scene: Scene = Scene()) -> Path:
+    """Write one sealed snippet and return its folder."""
+    folder = spool / snippet_id
+    folder.mkdir(parents=True)
+    frames = _frames(scene)
+    _write_video(folder / "scene.mp4", frames)
+    _write_jpeg(folder / "thumbnail.jpg", frames[len(frames) // 2])
+    record = make_record(snippet_id, scene)
+    (folder / "moment.json").write_text(json.dumps(record))
+    write_manifest(folder)
+    return folder
+
+
+def make_small_snippet(
+    spool: Path, snippet_id: str, scene: Scene = Scene(), video: bytes = b""
+) -> Path:
+    """A snippet without real pictures, for tests that make many."""
+    folder = spool / snippet_id
+    folder.mkdir(parents=True)
+    (folder / "moment.json").write_text(json.dumps(make_record(snippet_id, scene)))
+    if video:
+        (folder / "scene.mp4").write_bytes(video)
+    write_manifest(folder)
+    return folder
+
+
+def write_manifest(folder: Path) -> None:
+    files = []
+    for path in sorted(folder.iterdir()):
+        if path.name != "manifest.json":
+            data = path.read_bytes()
+            files.append(
+                {"name": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            )
+    manifest = {
+        "format": 1,
+        "snippet_id": folder.name,
+        "session_id": "session-1",
+        "created_utc": datetime.now(UTC).isoformat(),
+        "moment_sha256": next(f["sha256"] for f in files if f["name"] == "moment.json"),
+        "files": files,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def make_record(snippet_id: str, scene: Scene) -> dict[str, Any]:
+    start_ns = 60_000_000_000
+    end_ns = start_ns + int(scene.length_s * 1e9)
+    video_ns = start_ns - 500_000_000
+    times = range(video_ns, end_ns, 16_666_667)
+    x, y = zip(*(_place(scene, (t - video_ns) / 1e9) for t in times), strict=True)
+    slow = range(video_ns, end_ns, 100_000_000)
+    probability = [0.95 / (1 + math.exp(-(t - start_ns + 2e8) / 6e7)) for t in slow]
+    box = [_place(scene, (t - video_ns) / 1e9) for t in slow]
+    region = [
+        [t, bx - 0.13, by - 0.17, bx + 0.13, by + 0.17]
+        for t, (bx, by) in zip(slow, box, strict=True)
+    ]
+    place = {"left": 0.3, "top": 0.3, "right": 0.56, "bottom": 0.64}
+    names = [(scene.thing, 0.88, True), *((name, 0.61, False) for name in scene.others)]
+    return {
+        "id": snippet_id,
+        "session_id": "session-1",
+        "start_ns": start_ns,
+        "end_ns": end_ns,
+        "start_utc": scene.start_utc,
+        "zone": scene.zone,
+        "reasons": ["attention"],
+        "tags": [
+            {"name": n, "probability": p, "region": place, "attended": a} for n, p, a in names
+        ],
+        "video": {"start_ns": video_ns, "end_ns": end_ns, "width_px": WIDTH, "height_px": HEIGHT},
+        "energy_mj": {
+            "scene_camera": 410.5, "eye_camera": 62.1, "network": 118.0, "encode": 74.9,
+            "total": 665.5, "total_low": 400.0, "total_high": 900.0,
+        },
+        "models": {"attention": {"version": "1.0.0", "sha256": "ab" * 32}},
+        "emotion": None,
+        "evidence": {
+            "gaze": [[t, gx, gy, 0.95] for t, gx, gy in zip(times, x, y, strict=True)],
+            "attention": [[t, p] for t, p in zip(slow, probability, strict=True)],
+            "region": region,
+            "thresholds": {"enter_probability": 0.6, "leave_probability": 0.35, "dwell_ms": 240.0},
+            "changes": [
+                {"t_ns": video_ns, "before": "watching", "after": "checking",
+                 "why": "looked at one place for 256 ms, at least 240"},
+                {"t_ns": start_ns, "before": "checking", "after": "keeping",
+                 "why": "attention 0.83 for 120 ms, at least 0.60 for 100"},
+                {"t_ns": end_ns, "before": "keeping", "after": "checking",
+                 "why": "attention is below 0.35 for 704 ms, patience 700"},
+            ],
+            "decisions": [],
+            "tags": [],
+        },
+    }  # fmt: skip
+
+
+def days_of_life(spool: Path, pictures: dict[str, np.ndarray], count: int = 14) -> list[Path]:
+    """A few days of moments over the given pictures, for screenshots."""
+    names = sorted(pictures)
+    start = datetime(2026, 5, 2, 6, 10, tzinfo=UTC)
+    made = []
+    for number in range(count):
+        name = names[number % len(names)]
+        when = start + timedelta(
+            days=number // 6, minutes=7 * (number % 6) + 190 * (number % 6 // 2)
+        )
+        scene = Scene(
+            thing=name,
+            others=("table", "window")[: number % 3],
+            start_utc=when.isoformat(timespec="milliseconds"),
+            length_s=1.5 + 0.5 * (number % 4),
+            seed=number,
+            picture=pictures[name],
+        )
+        made.append(make_snippet(spool, f"life-{number:03d}", scene))
+    return made
+
+
+def _place(scene: Scene, time_s: float) -> tuple[float, float]:
+    """Where the thing (and the gaze) is in the frame, as fractions."""
+    phase = scene.seed * 1.7
+    return (
+        0.5 + 0.16 * math.sin(1.3 * time_s + phase),
+        0.5 + 0.10 * math.cos(1.1 * time_s + phase),
+    )
+
+
+def _frames(scene: Scene) -> list[np.ndarray]:
+    rng = np.random.default_rng(scene.seed)
+    ground = scene.picture
+    if ground is None:
+        coarse = rng.integers(60, 200, (15, 20, 3), dtype=np.uint8)
+        ground = np.kron(coarse, np.ones((32, 32, 1), np.uint8))
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
+    frames = []
+    for number in range(int((scene.length_s + 0.5) * FPS)):
+        x, y = _place(scene, number / FPS)
+        top, left = (
+            int(f * s)
+            for f, s in zip(
+                (1 - y, 1 - x), (ground.shape[0] - HEIGHT, ground.shape[1] - WIDTH), strict=True
+            )
+        )
+        frame = ground[
+            max(0, top) : max(0, top) + HEIGHT, max(0, left) : max(0, left) + WIDTH
+        ].copy()
+        if scene.picture is None:
+            disc = (columns - x * WIDTH) ** 2 + (rows - y * HEIGHT) ** 2 < 28**2
+            frame[disc] = (220, 90, 40)
+        frames.append(np.ascontiguousarray(frame))
+    return frames
+
+
+def _write_video(path: Path, frames: list[np.ndarray]) -> None:
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for pixels in frames:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def _write_jpeg(path: Path, pixels: np.ndarray) -> None:
+    path.write_bytes(cv2.imencode(".jpg", pixels[:, :, ::-1])[1].tobytes())
