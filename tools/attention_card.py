@@ -1,0 +1,48 @@
+"""`python -m tools.attention_card NAME=DATA[@MODEL] ...`: measure, then write figures into file and card.
+
+Every entry is one run of `beheld bench attention`; `@MODEL` names the network of a fold that never saw
+the data, where the shipped one did. The figures go into the contract of `device/weights/attention.onnx`
+and into `docs/models/attention.md`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from device.model import WEIGHTS, Model
+from export.card import write_card
+from export.onnx_file import attach
+from tools.bench.attention import bench, sessions
+
+CARD = Path(__file__).parents[1] / "docs" / "models" / "attention.md"
+
+
+def rows(result: dict[str, Any]) -> dict[str, Any]:
+    """One line a variant, then what belongs to the run."""
+    plain = ("n_intervals", "session_s", "region_iou", "scene_frames_per_s", "gaze")
+    return {**result["variants"], **{name: result[name] for name in plain}}
+
+
+def main() -> None:
+    path = WEIGHTS / "attention.onnx"
+    tables, figures = {}, {}
+    for entry in sys.argv[1:]:
+        name, _, rest = entry.partition("=")
+        data, _, other = rest.partition("@")
+        kind, trials, _ = sessions(data)
+        result = bench(kind, trials, Model(Path(other)) if other else Model(path))
+        tables[name] = rows(result)
+        figures[name] = {k: result[k] for k in ("f1", "onset_ms", "false_per_h", "region_iou")}
+        print(name, result["f1"], result["onset_ms"], flush=True)
+    attach(path, replace(Model(path).spec, figures=figures))
+    command = "python -m tools.attention_card " + " ".join(
+        f"{e.partition('=')[0]}=..." for e in sys.argv[1:]
+    )
+    write_card(Model(path).spec, tables, CARD, command=command)
+
+
+if __name__ == "__main__":
+    main()
