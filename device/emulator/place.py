@@ -66,16 +66,18 @@ class Place:
 
     things: tuple[Thing, ...]
     panels: tuple[Panel, ...]
-    blanks: tuple[tuple[float, float], ...]
-    """Points of bare wall (x_m, y_m): what a mind that wanders stares at."""
+    gaps_m: tuple[float, ...]
+    """Where along the wall (x_m) there is room for clutter between the things."""
     seed: int
 
     def draw(self) -> Pixels:
         """The wall with everything on it that stands still, (H, W, 3) uint8 BGR."""
         rng = np.random.default_rng([self.seed, 11])
         wall = _bare_wall(rng)
-        for x_m, _ in self.blanks:
+        for x_m in self.gaps_m:
             _clutter(wall, rng, x_m)
+            if rng.random() < 0.5:
+                _poster(wall, rng, x_m)
         for panel in self.panels:
             _text_panel(wall, rng, panel)
         for thing in self.things:
@@ -93,15 +95,15 @@ def make_place(seed: int) -> Place:
     panel_slots = set(rng.choice(np.arange(1, slots - 1), 2, replace=False).tolist())
     things: list[Thing] = []
     panels: list[Panel] = []
-    blanks: list[tuple[float, float]] = []
+    gaps_m: list[float] = []
     for slot in range(slots):
         x_m = (slot + 0.5) * pitch - WIDTH_M / 2
-        blanks.append((x_m + pitch / 2, float(rng.uniform(-0.5, 0.1))))
+        gaps_m.append(x_m + pitch / 2)
         if slot in panel_slots:
             panels.append(Panel(x_m, float(rng.uniform(-0.1, 0.15)), 0.95, 0.75))
             continue
         things.append(_thing(order.pop(), x_m, rng))
-    return Place(tuple(things), tuple(panels), tuple(blanks[:-1]), seed)
+    return Place(tuple(things), tuple(panels), tuple(gaps_m[:-1]), seed)
 
 
 def _thing(picture: Picture, x_m: float, rng: np.random.Generator) -> Thing:
@@ -136,7 +138,7 @@ def _bare_wall(rng: np.random.Generator) -> Pixels:
     wood = np.array([70, 105, 140.0]) + planks[: h - floor, :, None]
     wall[floor:] = np.clip(wood, 0, 255).astype(np.uint8)
     wall[floor :: (h - floor) // 6 + 1] = (50, 75, 100)
-    coarse = rng.normal(0, 7, (h // 40, w // 40)).astype(np.float32)
+    coarse = rng.normal(0, 5, (h // 80, w // 80)).astype(np.float32)
     light = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC)
     fine = cv2.GaussianBlur(rng.normal(0, 6, (h, 640)).astype(np.float32), (0, 0), 1.2)
     light = light + np.tile(fine, (1, w // 640 + 1))[:, :w]
@@ -161,6 +163,17 @@ def _clutter(wall: Pixels, rng: np.random.Generator, x_m: float) -> None:
         colour = [int(c) for c in rng.integers(70, 190, 3)]
         cv2.rectangle(wall, (left, foot + 20 - side), (left + side, foot + 20), colour, -1)
         cv2.line(wall, (left, foot + 30 - side), (left + side, foot + 30 - side), (40, 50, 60), 2)
+
+
+def _poster(wall: Pixels, rng: np.random.Generator, x_m: float) -> None:
+    """A small abstract print: worth a glance, never a thing."""
+    h, w = int(rng.integers(90, 130)), int(rng.integers(70, 110))
+    x0, y0 = _pixel(x_m, float(rng.uniform(-0.6, 0.2)))
+    x0 -= w // 2
+    spots = rng.uniform(30, 230, (int(rng.integers(3, 6)), int(rng.integers(2, 5)), 3))
+    print_ = cv2.resize(spots.astype(np.uint8), (w, h), interpolation=cv2.INTER_CUBIC)
+    cv2.rectangle(wall, (x0 - 7, y0 - 7), (x0 + w + 7, y0 + h + 7), (225, 230, 232), -1)
+    wall[y0 : y0 + h, x0 : x0 + w] = print_
 
 
 def _text_panel(wall: Pixels, rng: np.random.Generator, panel: Panel) -> None:

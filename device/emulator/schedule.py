@@ -73,13 +73,13 @@ def make_schedule(place: Place, scenario: str, duration_s: float, seed: int) -> 
 
 
 def _demo(day: _Day) -> Callable[[], None]:
-    """Half of the session's activities attend to something."""
+    """More than half of the session's activities attend to something."""
     draw = day.rng.random()
-    if draw < 0.46:
+    if draw < 0.56:
         return day.attend
-    if draw < 0.68:
+    if draw < 0.74:
         return lambda: day.scan(float(day.rng.uniform(2.5, 6.0)))
-    if draw < 0.80:
+    if draw < 0.82:
         return lambda: day.walk(float(day.rng.uniform(3.0, 7.0)))
     if draw < 0.90:
         return lambda: day.read(float(day.rng.uniform(4.0, 9.0)))
@@ -89,11 +89,11 @@ def _demo(day: _Day) -> Callable[[], None]:
 def _ordinary(day: _Day) -> Callable[[], None]:
     """An ordinary day: long stretches in which nothing is looked at for its own sake."""
     draw = day.rng.random()
-    if draw < 0.20:
+    if draw < 0.19:
         return day.attend
-    if draw < 0.40:
+    if draw < 0.38:
         return lambda: day.scan(float(day.rng.uniform(8.0, 35.0)))
-    if draw < 0.62:
+    if draw < 0.64:
         return lambda: day.walk(float(day.rng.uniform(15.0, 60.0)))
     if draw < 0.82:
         return lambda: day.read(float(day.rng.uniform(40.0, 150.0)))
@@ -109,6 +109,7 @@ class _Day:
         self.x_m, self.distance_m = float(rng.uniform(-3, 3)), 1.6
         self._plan = Schedule(way=[(0.0, self.x_m, self.distance_m)])
         self._last_thing = -1
+        self._deck: list[int] = []
 
     def done(self) -> Schedule:
         self._way()
@@ -197,8 +198,7 @@ class _Day:
 
     def attend(self) -> None:
         """Look at one thing for its own sake: refixations or pursuits, short glances away."""
-        others = [k for k in range(len(self.place.things)) if k != self._last_thing]
-        index = int(self.rng.choice(others))
+        index = self._next_thing()
         thing = self.place.things[index]
         self._approach(
             thing.x_m + float(self.rng.normal(0, 0.25)), float(self.rng.uniform(1.3, 1.75))
@@ -230,6 +230,16 @@ class _Day:
             y_m = -self.distance_m / np.cos(a) * np.tan(e)
             self._look(1.5, float(x_m), float(y_m), activity=5)
         self._way()
+
+    def _next_thing(self) -> int:
+        """The nearest of three of those not attended lately: every thing has its turn."""
+        if len(self._deck) < 3:
+            rest = [k for k in range(len(self.place.things)) if k not in self._deck]
+            self._deck += [int(k) for k in self.rng.permutation(rest)]
+        top = [k for k in self._deck[:4] if k != self._last_thing][:3]
+        nearest = min(top, key=lambda k: abs(self.place.things[k].x_m - self.x_m))
+        self._deck.remove(nearest)
+        return nearest
 
     def _dwell(self, index: int, number: int) -> None:
         thing = self.place.things[index]

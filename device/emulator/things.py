@@ -60,7 +60,7 @@ def pictures() -> tuple[Picture, ...]:
         Picture("stop sign", stop_sign(), 0.66),
         Picture("umbrella", umbrella(), 0.80),
         Picture("tv", television(), 1.00),
-        Picture("sports ball", tennis_ball(), 0.55, moves=True),
+        Picture("sports ball", tennis_ball(), 0.68, moves=True),
     )
 
 
@@ -128,10 +128,10 @@ def tennis_ball() -> Pixels:
     """A lit felt ball with its seam."""
     n = SIDE_PX
     x, y, z, inside = sphere(n)
-    shade = 0.35 + 0.65 * np.clip(-0.4 * x - 0.6 * y + 0.7 * z, 0, 1)
-    colour = np.array([70, 230, 205.0]) * shade[..., None]
-    seam = np.abs(np.abs(x + 0.1) - (0.55 + 0.35 * y * y)) < 0.035
-    colour[seam] = 235 * shade[seam][:, None]
+    shade = 0.6 + 0.4 * np.clip(-0.4 * x - 0.6 * y + 0.7 * z, 0, 1)
+    colour = np.array([60, 245, 225.0]) * shade[..., None]
+    seam = np.abs(y + 0.1 - 0.5 * np.sin(2.2 * x + 0.4)) < 0.05
+    colour[seam] = 250 * shade[seam][:, None]
     colour += np.random.default_rng(3).normal(0, 8, (n, n, 1))
     return np.dstack([np.clip(colour, 0, 255), inside * 255]).astype(np.uint8)
 

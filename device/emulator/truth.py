@@ -249,7 +249,8 @@ class Truth:
         self._lid = np.clip(0.9 + 0.06 * smooth_noise(rng, n, 300), 0.6, 1.0)
         creep = np.stack([smooth_noise(rng, n, 4000), smooth_noise(rng, n, 4000)])
         jolt = np.stack([smooth_noise(rng, n, 30), smooth_noise(rng, n, 30)])
-        self._slip_mm = settings.slippage_mm * (creep + 0.04 * jolt)
+        # Creep is counted from the start: that is when the wearer was calibrated.
+        self._slip_mm = settings.slippage_mm * (creep - creep[:, :1] + 0.04 * jolt)
 
     def _microsaccades(self, t_s: Floats) -> Floats:
         """(2, n) degrees: a quick step that drifts back."""
