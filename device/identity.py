@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import httpx
@@ -72,7 +72,7 @@ class Credentials:
     server_public_key: str
     server_name: str
     device_id: str
-    token: str
+    token: str = field(repr=False)
 
     def save(self, home: Path) -> None:
         """Keep it in that folder, readable by its owner only. Raises ConfigError."""
@@ -88,7 +88,7 @@ class Credentials:
         path = home / PAIRING_FILE
         try:
             given = json.loads(path.read_bytes())
-            return cls(**{field.name: str(given[field.name]) for field in fields(cls)})
+            return cls(**{item.name: str(given[item.name]) for item in fields(cls)})
         except FileNotFoundError as error:
             raise ConfigError(
                 f"{path}: not paired with a server yet; run 'beheld pair URL CODE'"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from server.access import Services
 from server.app import create_app
@@ -22,9 +23,14 @@ class Running:
     """A server that answers at `url` until `stop()`."""
 
     url: str
-    services: Services
+    app: FastAPI
     _server: uvicorn.Server
     _thread: threading.Thread
+
+    @property
+    def services(self) -> Services:
+        found: Services = self.app.state.services
+        return found
 
     def login_link(self) -> str:
         """An address that signs the owner in, once."""
@@ -64,7 +70,7 @@ def start(
             raise ServerError(f"{host}:{port}: the server cannot listen there; choose another port")
         time.sleep(0.01)
     bound = server.servers[0].sockets[0].getsockname()[1]
-    return Running(f"http://{host}:{bound}", app.state.services, server, thread)
+    return Running(f"http://{host}:{bound}", app, server, thread)
 
 
 def _serve(server: uvicorn.Server) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from fastapi import FastAPI
 
 from device.identity import Credentials, Identity
 from device.sync import Syncer, SyncSettings
@@ -25,6 +26,10 @@ class World:
     @property
     def api(self) -> str:
         return f"{self.running.url}/api/v1"
+
+    def owner_app(self) -> FastAPI:
+        app: FastAPI = self.running.app
+        return app
 
     def device(self) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.credentials.token}", "Tus-Resumable": "1.0.0"}

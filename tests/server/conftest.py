@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,20 +15,34 @@ from server.settings import ServerSettings
 from tests.server.companion import World
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world for many small questions that leave nothing behind."""
+    home = tmp_path_factory.mktemp("shared")
+    made = new_world(home, 0, pairing_tries_per_min=10_000)
+    yield made
+    made.owner.close()
+    made.running.stop()
+
+
+def new_world(home: Path, number: int, **settings: Any) -> World:
+    data = home / f"server{number}"
+    running = start(data, settings=ServerSettings(data_dir=data, reserve_mb=1, **settings))
+    identity = Identity.load_or_create(home / f"glasses{number}")
+    credentials = pair(running.url, running.pairing_code(), identity, name="Test glasses")
+    owner = httpx.Client(base_url=running.url, follow_redirects=True)
+    owner.get(running.login_link())
+    spool = home / f"spool{number}"
+    spool.mkdir()
+    return World(running, identity, credentials, spool, owner)
+
+
 @pytest.fixture
 def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
     worlds: list[World] = []
 
-    def make(**settings: object) -> World:
-        data = tmp_path / f"server{len(worlds)}"
-        running = start(data, settings=ServerSettings(data_dir=data, reserve_mb=1, **settings))
-        identity = Identity.load_or_create(tmp_path / f"glasses{len(worlds)}")
-        credentials = pair(running.url, running.pairing_code(), identity, name="Test glasses")
-        owner = httpx.Client(base_url=running.url, follow_redirects=True)
-        owner.get(running.login_link())
-        spool = tmp_path / f"spool{len(worlds)}"
-        spool.mkdir()
-        worlds.append(World(running, identity, credentials, spool, owner))
+    def make(**settings: Any) -> World:
+        worlds.append(new_world(tmp_path, len(worlds), **settings))
         return worlds[-1]
 
     yield make
