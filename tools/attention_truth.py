@@ -273,7 +273,7 @@ def gaze_statistics(folder: Path) -> GazeStatistics:
 # --- the emulator --------------------------------------------------------------------------------
 
 
-def emulated(seed: int, sessions: int = 3, duration_s: float = 240.0) -> list[Trial]:
+def emulated(seed: int, sessions: int = 2, duration_s: float = 180.0) -> list[Trial]:
     """Sessions of the virtual wearer with its own gaze; seeds from `seed` on."""
     from device.emulator import Emulator, EmulatorSettings
 

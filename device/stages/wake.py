@@ -47,11 +47,14 @@ POLICIES = ("fused", "eye_only")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WakeSettings:
+    """Thresholds chosen by `tools.tune_wake` on held-out folds of scene_davis16_dev (generated gaze):
+    of the settings with the best F1 those with the earlier onset and the camera asleep for longer."""
+
     policy: str = "fused"
     """`fused`: the attention network decides; `eye_only`: a dwell alone opens a moment."""
-    dwell_ms: float = 240.0
+    dwell_ms: float = 150.0
     """A look this long may be attention: the scene camera is woken."""
-    same_place_deg: float = 2.0
+    same_place_deg: float = 4.0
     """A saccade or refixation up to this far stays one look."""
     glance_ms: float = 350.0
     """A look survives a glance away or a blink up to this long."""
@@ -59,12 +62,13 @@ class WakeSettings:
     """How long a check waits for the network's yes."""
     recheck_ms: float = 1500.0
     """After a check without a yes, how long one and the same look must go on to be checked again."""
-    enter_probability: float = 0.6
-    leave_probability: float = 0.35
-    enter_ms: float = 100.0
+    enter_probability: float = 0.7
+    leave_probability: float = 0.15
+    enter_ms: float = 0.0
     """How long attention must stay above `enter_probability` to open a moment."""
-    leave_ms: float = 700.0
-    """How long attention may stay below `leave_probability` in an open moment: glances and blinks."""
+    leave_ms: float = 300.0
+    """How long attention may stay below `leave_probability` in an open moment. The network's own memory
+    carries it over most glances away and blinks; this bridges the rest."""
     smooth_ms: float = 0.0
     """Time constant of the average over probabilities before they are judged; 0 takes them as they come."""
     min_moment_ms: float = 1000.0
@@ -73,9 +77,9 @@ class WakeSettings:
     """A longer moment is split."""
     linger_ms: float = 1000.0
     """How long the scene camera stays on after a moment."""
-    eye_only_dwell_ms: float = 700.0
-    """Policy `eye_only`: a look this long opens a moment. Tuned on training data by `train_attention`."""
-    eye_only_leave_ms: float = 400.0
+    eye_only_dwell_ms: float = 650.0
+    """Policy `eye_only`: a look this long opens a moment."""
+    eye_only_leave_ms: float = 100.0
     """Policy `eye_only`: how long the look may be gone before the moment closes."""
     button_ms: float = 4000.0
     """Length of a moment the wearer asked for."""
