@@ -25,8 +25,9 @@ class EyeNetConfig:
 
     size_px: int = 128
     """Side of the square input; other frames are stretched to it and the ellipse stretched back."""
-    channels: tuple[int, int, int, int, int] = (8, 16, 24, 48, 64)
-    """At 1/2, 1/4, 1/8, 1/16, 1/32 of the input."""
+    channels: tuple[int, int, int, int, int] = (8, 16, 32, 48, 64)
+    """At 1/2, 1/4, 1/8, 1/16, 1/32 of the input. Multiples of 16 from the second on: kernels with
+    vectors of 16 floats fill up anything else with zeros."""
     lateral_inhibition: bool = False
     """A learned centre-minus-surround layer at 1/8 and 1/16 (LI-Convs, arXiv 2006.03708)."""
 
@@ -77,7 +78,7 @@ class EyeNet(nn.Module):
         c2, c4, c8, c16, c32 = self.config.channels
         inhibit = LateralInhibition if self.config.lateral_inhibition else _nothing
         self.to4 = nn.Sequential(conv(1, c2, 2), conv(c2, c4, 2))
-        self.to8 = nn.Sequential(conv(c4, c8, 2), inhibit(c8), conv(c8, c8))
+        self.to8 = nn.Sequential(conv(c4, c8, 2), inhibit(c8))
         self.to16 = nn.Sequential(conv(c8, c16, 2), inhibit(c16), conv(c16, c16))
         self.to32 = nn.Sequential(conv(c16, c32, 2), conv(c32, c32))
         self.from32 = conv(c32, c16, kernel=1)
@@ -86,13 +87,14 @@ class EyeNet(nn.Module):
         self.mix4 = conv(c4, c4)
         self.cell = nn.Conv2d(c4, 6, 1)  # coverage, dx, dy, log E
         self.whole = nn.Sequential(nn.Linear(c32 + c4 + 1, 32), nn.ReLU(), nn.Linear(32, 2))
+        self.scale = 1.0 / 64.0
         cells = self.config.size_px // 4
         middle = torch.arange(cells, dtype=torch.float32) * 4.0 + 1.5
         grid = torch.stack(torch.meshgrid(middle, middle, indexing="xy"))
         self.register_buffer("grid", grid[None])  # (1, 2, cells, cells) x, y of each cell's centre
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        x = image.float() * (1.0 / 128.0) - 1.0  # (B, 1, S, S)
+        x = image.float() * self.scale  # (B, 1, S, S)
         x4 = self.to4(x)
         x8 = self.to8(x4)
         x16 = self.to16(x8)
@@ -101,6 +103,13 @@ class EyeNet(nn.Module):
         y8 = self.mix8(x8 + _twice(y16))
         y4 = self.mix4(x4 + _twice(y8))
         return self._vote_open(x32, y4) if self.training else self._vote(x32, y4)
+
+    def fold_scale(self) -> None:
+        """Move the scaling of pixels into the first convolution: one operation less per frame."""
+        first = self.to4[0][0]
+        with torch.no_grad():
+            first.weight *= self.scale
+        self.scale = 1.0
 
     def _vote_open(self, x32: Tensor, y4: Tensor) -> dict[str, Tensor]:
         """The vote with every cell's part in it, which training looks at."""

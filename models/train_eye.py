@@ -1,13 +1,14 @@
 """Train the eye network: `python -m models.train_eye` (one thread; see `TrainEye` for the settings).
 
-Reads `eye_meye_human_dev`, writes `build/eye.pt` (weights, settings, figures). With `--loso` it
-trains once per person without that person and prints what it finds on them; the shipped weights are
-then trained on everybody. `python -m export.eye` makes the ONNX file and the card of both.
+Reads `eye_meye_human_dev`, writes `build/eye.pt` (weights, settings, figures). First it trains once
+per person without that person and prints what it finds on them; then the shipped weights on all
+people. `python -m export.eye` makes the ONNX file and the card of both.
 
-Labels that are wrong are dropped by one rule, on training pictures only (never on the person left
-out): after `clean_at` of the steps, pictures of which the network is sure that they show an open eye
-with a pupil although the label says `blink` with an empty mask, and masks that differ in area from
-what the network is sure of by more than a factor of e, no longer take part.
+Labels that are wrong are dropped by one rule, on training pictures only (never on the person who is
+scored): pictures of which a network is sure that they show an open eye with a pupil although the label
+says `blink` with an empty mask, and masks whose area differs from what it is sure of by more than a
+factor of e. For the shipped weights that network is the one which never saw the person; for those
+networks themselves it is their own state after `clean_at` of the steps.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.eye import EyeNet, EyeNetConfig
-from models.eye_data import Augment, Batch, EyeSet, augment, ellipses, read_meye
+from models.eye_data import Augment, Batch, EyeSet, Pool, ellipses, read_meye
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,21 @@ class TrainEye:
     """Everything that shapes a run; the checkpoint stores it."""
 
     seed: int = 1
-    steps: int = 9000
-    loso_steps: int = 3000
+    steps: int = 8000
+    loso_steps: int = 2500
     """Shorter, for six trainings: figures of unseen people are those of a third of the training."""
+    pool: int = 16384
+    renew_every: int = 4
+    """Steps between two batches of new pictures for the pool."""
     batch: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     warm_up: int = 100
     average: float = 0.995
     """Decay of the running average of the weights, which is what is kept."""
-    blink_share: float = 0.25
-    """Share of pictures labelled as blinks in each batch (16 % in the set)."""
     clean_at: float = 0.3
     """Share of the steps after which wrong labels are dropped."""
-    sure: float = 0.8
+    sure: float = 0.7
     """Probability from which the network's word is taken against a label."""
     augment: Augment = field(default_factory=Augment)
     net: EyeNetConfig = field(default_factory=EyeNetConfig)
@@ -59,7 +61,7 @@ def losses(out: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     B = len(batch.pupil)
     seen = batch.pupil.float()
     count = seen.sum().clamp_min(1.0)
-    target = F.avg_pool2d(batch.mask[:, None], 4)[:, 0]
+    target = batch.coverage
     coverage = F.binary_cross_entropy_with_logits(out["coverage"], target, reduction="sum") / B
 
     radius = torch.exp((batch.ellipse[:, 2] + batch.ellipse[:, 3]) / 4).clamp_min(1.0)  # (B,)
@@ -91,23 +93,6 @@ def losses(out: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         "open": 1.0 * opened,
         "right": 0.5 * sure,
     }
-
-
-def draw(data: EyeSet, kept: Tensor, settings: TrainEye, g: torch.Generator) -> Batch:
-    """A batch: persons evenly by the root of their pictures, blinks at their share."""
-    weight = torch.zeros(len(data))
-    for person in np.unique(data.subject):
-        for blink in (False, True):
-            group = torch.from_numpy(data.subject == person) & (data.blink == blink) & kept
-            if group.any():
-                share = settings.blink_share if blink else 1.0 - settings.blink_share
-                weight[group] = share / math.sqrt(int(group.sum()))
-    for blink, share in ((True, settings.blink_share), (False, 1.0 - settings.blink_share)):
-        group = data.blink == blink
-        weight[group] *= share / weight[group].sum().clamp_min(1e-9)
-    index = torch.multinomial(weight, settings.batch, replacement=True, generator=g)
-    opened = (~data.blink[index]).float()
-    return augment(data.images[index], data.masks[index], opened, settings.augment, g)
 
 
 @torch.no_grad()
@@ -168,31 +153,32 @@ def ellipse_iou(ellipse: Tensor, mask: Tensor) -> Tensor:
     return (inside & pupil).sum((1, 2)) / (inside | pupil).sum((1, 2)).clamp_min(1)
 
 
-def train(data: EyeSet, settings: TrainEye, steps: int) -> tuple[EyeNet, dict[str, int]]:
-    """Train on all of `data`. Returns the averaged network and how many labels were dropped, by person."""
+def train(
+    data: EyeSet, pool: Pool, kept: Tensor, settings: TrainEye, steps: int, clean: bool
+) -> tuple[EyeNet, Tensor]:
+    """Train on the `kept` (N,) part of `data`; with `clean` wrong labels leave on the way.
+
+    Returns the averaged network and what was kept to the end.
+    """
     torch.manual_seed(settings.seed)
-    g = torch.Generator().manual_seed(settings.seed)
     net = EyeNet(settings.net).to(memory_format=torch.channels_last)
     kept_net = EyeNet(settings.net)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    kept = torch.ones(len(data), dtype=torch.bool)
-    dropped: dict[str, int] = {}
     running: dict[str, float] = {}
     started = time.process_time()
     for step in range(steps):
-        if step == int(settings.clean_at * steps):
-            _calibrate(kept_net, data, kept, settings, g)
-            kept = ~wrong_labels(kept_net, data, settings)
-            for person in data.subject[~kept.numpy()]:
-                dropped[str(person)] = dropped.get(str(person), 0) + 1
-            print(f"  labels dropped: {dropped}", flush=True)
+        if clean and step == int(settings.clean_at * steps):
+            _calibrate(kept_net, pool, kept)
+            kept = kept & ~wrong_labels(kept_net, data, settings)
         rate = min(1.0, (step + 1) / settings.warm_up)
         rate *= 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.005
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * rate
-        batch = draw(data, kept, settings, g)
+        if step % settings.renew_every == 0:
+            pool.renew()
+        batch = pool.draw(settings.batch, kept)
         net.train()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = net(batch.image)
@@ -207,8 +193,8 @@ def train(data: EyeSet, settings: TrainEye, steps: int) -> tuple[EyeNet, dict[st
         if step % 250 == 249:
             text = " ".join(f"{name} {value:.3f}" for name, value in running.items())
             print(f"  {step + 1} {text} cpu {time.process_time() - started:.0f} s", flush=True)
-    _calibrate(kept_net, data, kept, settings, g)
-    return kept_net.eval(), dropped
+    _calibrate(kept_net, pool, kept)
+    return kept_net.eval(), kept
 
 
 @torch.no_grad()
@@ -218,65 +204,78 @@ def _average(kept: EyeNet, net: EyeNet, decay: float) -> None:
 
 
 @torch.no_grad()
-def _calibrate(
-    net: EyeNet, data: EyeSet, kept: Tensor, settings: TrainEye, g: torch.Generator
-) -> None:
-    """Statistics of the batch norms for averaged weights, from forty fresh batches."""
+def _calibrate(net: EyeNet, pool: Pool, kept: Tensor) -> None:
+    """Statistics of the batch norms for averaged weights, from forty batches."""
     norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean
     net.train()
     for _ in range(40):
-        net(draw(data, kept, settings, g).image)
+        net(pool.draw(64, kept).image)
     net.eval()
 
 
-def leave_one_out(data: EyeSet, settings: TrainEye) -> dict[str, Any]:
-    """Train without each person in turn, score on that person; `mean` is over persons."""
+def leave_one_out(data: EyeSet, pool: Pool, settings: TrainEye) -> tuple[dict[str, Any], Tensor]:
+    """Train without each person in turn, score on that person; `mean` is over persons.
+
+    Also returns which labels those networks contradict, (N,) bool.
+    """
     result: dict[str, Any] = {}
+    wrong = torch.zeros(len(data), dtype=torch.bool)
     for person in np.unique(data.subject):
         print(f"without {person}", flush=True)
-        net, _ = train(data.take(data.subject != person), settings, settings.loso_steps)
-        result[str(person)] = score(net, data.take(data.subject == person))
+        others = torch.from_numpy(data.subject != person)
+        net, kept = train(data, pool, others, settings, settings.loso_steps, clean=True)
+        print(f"  labels dropped: {by_person(data, others & ~kept)}", flush=True)
+        unseen = data.take(data.subject == person)
+        result[str(person)] = score(net, unseen)
+        wrong[~others] = wrong_labels(net, unseen, settings)
         print(json.dumps(result[str(person)]), flush=True)
     keys = next(iter(result.values())).keys()
     result["mean"] = {k: float(np.nanmean([row[k] for row in result.values()])) for k in keys}
-    return result
+    return result, wrong
+
+
+def by_person(data: EyeSet, where: Tensor) -> dict[str, int]:
+    """How many of `where`, (N,) bool, belong to each person."""
+    chosen = data.subject[where.numpy()]
+    return {str(person): int((chosen == person).sum()) for person in np.unique(chosen)}
 
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), default=None, help="Folder like MEYE's.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/eye.pt"))
 @click.option("--steps", type=int, default=None, help="Instead of the settings' number.")
-@click.option("--loso", is_flag=True, help="Also leave each person out in turn.")
-@click.option("--loso-only", is_flag=True, help="Only that; writes --out's name with .json.")
+@click.option("--loso-steps", type=int, default=None, help="The same; 0 leaves nobody out.")
 @click.option("--lateral-inhibition", is_flag=True, help="The ablation with that layer.")
 def main(
     data: Path | None,
     out: Path,
     steps: int | None,
-    loso: bool,
-    loso_only: bool,
+    loso_steps: int | None,
     lateral_inhibition: bool,
 ) -> None:
     torch.set_num_threads(1)
-    net_config = EyeNetConfig(lateral_inhibition=lateral_inhibition)
-    settings = TrainEye(net=net_config)
+    settings = TrainEye(net=EyeNetConfig(lateral_inhibition=lateral_inhibition))
     if steps is not None:
-        settings = dataclasses.replace(settings, steps=steps, loso_steps=steps)
+        settings = dataclasses.replace(settings, steps=steps)
+    if loso_steps is not None:
+        settings = dataclasses.replace(settings, loso_steps=loso_steps)
     people = read_meye(data or default_data())
     out.parent.mkdir(parents=True, exist_ok=True)
-    figures: dict[str, Any] = {}
-    if loso or loso_only:
-        figures["loso"] = leave_one_out(people, settings)
-        figures["loso_steps"] = settings.loso_steps
-        print(json.dumps(figures["loso"]["mean"]), flush=True)
+    pool = Pool(people, settings.augment, settings.pool, settings.batch, settings.seed)
+    figures: dict[str, Any] = {"people": sorted(set(people.subject.tolist()))}
+    wrong = torch.zeros(len(people), dtype=torch.bool)
+    if settings.loso_steps:
+        figures["loso"], wrong = leave_one_out(people, pool, settings)
+        print("mean", json.dumps(figures["loso"]["mean"]), flush=True)
         out.with_suffix(".loso.json").write_text(json.dumps(figures, indent=1))
-        if loso_only:
-            return
-    net, dropped = train(people, settings, settings.steps)
-    figures |= {"labels_dropped": dropped, "people": sorted(set(people.subject.tolist()))}
+    if settings.steps == 0:
+        return
+    clean = not settings.loso_steps
+    net, kept = train(people, pool, ~wrong, settings, settings.steps, clean)
+    figures["labels_dropped"] = by_person(people, ~kept)
     print("on the training people:", json.dumps(score(net, people)), flush=True)
     torch.save(
         {"state": net.state_dict(), "settings": dataclasses.asdict(settings), "figures": figures},
