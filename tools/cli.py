@@ -24,6 +24,7 @@ VERBS = {
     "bench": ("tools.bench.cli", "Measure a part against its peers, on data it never saw."),
     "calibrate": ("tools.calibrate", "Fit the wearer's calibration; say how good it is."),
     "demo": ("tools.demo", "Run the whole system on the emulator: capture, sync, browse."),
+    "emulate": ("tools.emulate", "See the virtual wearer: its scene, true gaze and eyes."),
     "energy": ("tools.energy", "Joules of a wearing hour, by component, against always-on."),
     "models": ("tools.models", "List the networks that ship: version, size, figures, licence."),
     "pair": ("tools.pair", "Make these glasses known to a companion server."),
