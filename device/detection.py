@@ -75,18 +75,18 @@ class Detector:
         # Non-maximum suppression is quadratic; nothing beyond the strongest hundred ever survives it.
         candidates = candidates[np.argsort(-best[candidates], kind="stable")][:100]
         kinds = logits[candidates].argmax(axis=1)
-        corners = decode_boxes(boxes[candidates], anchors(size_px)[candidates])
-        kept = suppress(corners, kinds, self._max_overlap)[: self._max_count]
+        boxed = decode_boxes(boxes[candidates], anchors(size_px)[candidates])
+        kept = suppress(boxed, kinds, self._max_overlap)[: self._max_count]
         probabilities = 1 / (1 + np.exp(-best[candidates].astype(np.float64)))
         return [
             Detection(
                 name=self.model.spec.classes[kinds[i]],
                 probability=float(probabilities[i]),
                 region=Region(
-                    left=float(corners[i, 0]),
-                    top=float(corners[i, 1]),
-                    right=float(corners[i, 2]),
-                    bottom=float(corners[i, 3]),
+                    left=float(boxed[i, 0]),
+                    top=float(boxed[i, 1]),
+                    right=float(boxed[i, 2]),
+                    bottom=float(boxed[i, 3]),
                 ),
             )
             for i in kept
@@ -160,3 +160,8 @@ def overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[n
     areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
     shares: NDArray[np.float32] = (common / np.maximum(areas - common, 1e-9)).astype(np.float32)
     return shares
+
+
+def corners(region: Region) -> NDArray[np.float32]:
+    """A region as (4,) left, top, right, bottom."""
+    return np.array([region.left, region.top, region.right, region.bottom], np.float32)

@@ -53,3 +53,16 @@ def shifted(region: Region, right: float, down: float) -> Region:
         right=region.right + right,
         bottom=region.bottom + down,
     )
+
+
+def clipped(region: Region, least_showing: float = 0.25) -> Region | None:
+    """The part of a region inside the frame; None if less than `least_showing` of it is."""
+    left, right = max(region.left, 0.0), min(region.right, 1.0)
+    top, bottom = max(region.top, 0.0), min(region.bottom, 1.0)
+    whole = (region.right - region.left) * (region.bottom - region.top)
+    if (
+        min(right - left, bottom - top) <= 0
+        or (right - left) * (bottom - top) < least_showing * whole
+    ):
+        return None
+    return Region(left=left, top=top, right=right, bottom=bottom)

@@ -11,6 +11,7 @@ on photographs, and its card is written.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import subprocess
 import tempfile
@@ -27,7 +28,9 @@ from onnx import helper, numpy_helper
 from device.detection import LEVELS, SIZES_PX, anchors
 from device.errors import ModelError
 from device.model import WEIGHTS, Model, ModelSpec, TensorSpec
+from export.card import write_card
 from export.compress import store_small
+from export.detector_figures import figures
 from export.onnx_file import attach, count_macs, count_params, parity
 from export.packages import Package, cache
 
@@ -39,6 +42,7 @@ CONVERTER = ("tensorflow-cpu==2.15.1", "tf2onnx==1.17.0", "onnx==1.16.2", "numpy
 CLASSES = 90
 BACKGROUND = 1
 """Columns of the class predictor that mean nothing is there."""
+CARD = Path("docs/models/detector.md")
 FLOAT_TOLERANCE = 2e-3
 """Against TensorFlow, float weights: the sums are the same, their order is not."""
 TOLERANCE = 1.0
@@ -49,17 +53,56 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Make device/weights/detector.onnx again.")
+    parser.add_argument("--photos", type=Path, help="folder of photographs, for the figures")
+    parser.add_argument("--davis", type=Path, help="annotated video in DAVIS' layout, likewise")
+    options = parser.parse_args()
+    if (options.photos is None) != (options.davis is None):
+        parser.error("--photos and --davis are needed together")
     with tempfile.TemporaryDirectory() as folder:
         heads, reference = convert(Path(folder))
         check_anchors(reference)
         graph = finish(onnx.load(heads))
-        plain = Path(folder) / "detector.onnx"
         contract = spec(graph, PACKAGE.read(f"{RESOURCES}/labels.txt").decode().split("\n"))
-        compare(write(graph, contract, FLOAT_TOLERANCE, plain), reference)
+        plain = write(graph, contract, FLOAT_TOLERANCE, Path(folder) / "detector.onnx")
+        exact = compare(plain, reference)
         store_small(graph)
         shipped = write(graph, contract, TOLERANCE, WEIGHTS / "detector.onnx")
         gaps = compare(shipped, reference)
         print(f"{shipped.path}: {shipped.bytes} bytes, largest differences {gaps}")
+        if options.photos is not None:
+            rows = figures(plain, shipped, options.photos, options.davis)
+            document(shipped.path, plain.bytes, contract, rows, exact, gaps)
+
+
+def document(
+    path: Path,
+    plain_bytes: int,
+    contract: ModelSpec,
+    rows: dict[str, dict[str, float]],
+    exact: Mapping[str, float],
+    gaps: Mapping[str, float],
+) -> None:
+    """The figures into the file's contract and the card. Times stay out of the file: they are of
+    one machine, and the file is the same wherever it is made."""
+    kept = {
+        size: {k: round(v, 3) for k, v in row.items() if not k.startswith("ms")}
+        for size, row in rows.items()
+    }
+    signed = dataclasses.replace(contract, figures=kept)
+    attach(path, signed)
+    sizes = {"float": plain_bytes, "shipped": path.stat().st_size}
+    write_card(
+        signed,
+        {
+            "Per size of the input (ms: CPU per call, one thread)": rows,
+            "Bytes": sizes,
+            "Largest difference to TensorFlow, float weights": exact,
+            "Largest difference to TensorFlow, as shipped": gaps,
+        },
+        CARD,
+        command="python -m export.detector --photos FOLDER --davis FOLDER",
+    )
 
 
 def convert(folder: Path) -> tuple[Path, Arrays]:
@@ -191,7 +234,8 @@ def _gate(
     """(what is gated or None, what gates it) if `node` ends such a chain."""
     x = None
     if node.op_type == "Mul":
-        clip_out = next((i for i in node.input if maker[i].op_type == "Clip"), None)
+        clips = (i for i in node.input if i in maker and maker[i].op_type == "Clip")
+        clip_out = next(clips, None)
         if clip_out is None:
             return None
         x = next(i for i in node.input if i != clip_out)
@@ -225,7 +269,7 @@ def spec(graph: onnx.ModelProto, labels: list[str]) -> ModelSpec:
     """The contract, without figures."""
     return ModelSpec(
         name="detector",
-        version="1",
+        version="1.0.0",
         inputs=(
             TensorSpec(
                 name="image",

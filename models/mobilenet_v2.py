@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018) up to its pooled features, in torchvision's layout of weights."""
+"""MobileNetV2 (Sandler et al., CVPR 2018): features and classes, in torchvision's layout of weights."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ BLOCKS = (
     (6, 320, 1, 1),
 )
 FEATURES = 1280
+CLASSES = 1000
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
 
@@ -48,7 +49,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """(B, H, W, 3) BGR uint8 -> (B, 1280) features of unit length."""
+    """(B, H, W, 3) BGR uint8 -> features of unit length (B, 1280), ImageNet logits (B, 1000)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class MobileNetV2(nn.Module):
                 inside = outside
         layers.append(conv(inside, FEATURES, 1))
         self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(FEATURES, CLASSES))
         self.register_buffer(
             "mean", torch.tensor(MEAN_RGB).view(1, 3, 1, 1) * 255, persistent=False
         )
@@ -69,4 +71,5 @@ class MobileNetV2(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         x = image.permute(0, 3, 1, 2).flip(1).float()
         x = self.features((x - self.mean) / self.std).mean((2, 3))  # (B, 1280)
-        return {"embedding": x / (x.norm(dim=1, keepdim=True) + 1e-6)}
+        unit = x / (x.norm(dim=1, keepdim=True) + 1e-6)
+        return {"embedding": unit, "logits": self.classifier(x)}

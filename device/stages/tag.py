@@ -1,25 +1,25 @@
 """Tag: names for what is in the scene, which of them is attended, and an embedding of the attended region.
 
 It runs while a moment is open, on frames the resolution controller wants computed (else at a cadence of
-its own). A frame whose result may be reused carries the last one along with the optical flow.
+its own). A frame whose result may be reused carries the last one along with the optical flow. Where the
+detector has no name for the attended region, the backbone's may serve, if it is sure.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
-from device.detection import Detection, Detector
-from device.flow import RegionFlow
-from device.model import Model, fit
+from device.backbone import Backbone
+from device.detection import SIZES_PX, Detection, Detector, corners, overlaps
+from device.flow import RegionFlow, clipped
+from device.model import Model
 from device.types import (
     Attention,
     MomentEnd,
     MomentStart,
-    Pixels,
     Region,
     ResolutionDecision,
     SceneFrame,
@@ -43,6 +43,16 @@ class TagSettings:
     """Added around the attended region before it is embedded, as a share of its size."""
     smallest: float = 0.08
     """Least side of the region that is embedded, as a share of the frame."""
+    min_probability: float = 0.4
+    """Detections less probable are dropped."""
+    min_word_probability: float = 0.6
+    """From here on the backbone's name for the attended region counts, if the detector has none."""
+
+    def __post_init__(self) -> None:
+        if self.size_px not in SIZES_PX:
+            raise ValueError(f"tag.size_px is {self.size_px}; one of {SIZES_PX}")
+        if not self.every_ms > 0:
+            raise ValueError("tag.every_ms must be above zero")
 
 
 class TagStage:
@@ -55,60 +65,82 @@ class TagStage:
         self, detector: Model, backbone: Model, settings: TagSettings | None = None
     ) -> None:
         self._settings = settings or TagSettings()
-        self._detector = Detector(detector)
-        self._backbone = backbone
+        s = self._settings
+        self._detector = Detector(detector, min_probability=s.min_probability)
+        self._backbone = Backbone(backbone, padding=s.padding, smallest=s.smallest)
         self._flow = RegionFlow()
         self._open = False
         self._region: Region | None = None
         self._decision: ResolutionDecision | None = None
         self._last: Tags | None = None
         self._frame: SceneFrame | None = None
+        self._waiting = False  # the newest frame has been offered, but not yet judged
 
     def step(self, value: Value) -> Iterable[Value]:
+        # A frame comes before what the stages above made of it: its decision, its attention. One that
+        # gets neither is judged when the next one comes.
         match value:
-            case Attention():
-                self._region = value.region
-            case MomentStart():
-                self._open = True
-                # The frame that decided is the one most surely of the thing: it is analysed at once.
-                if self._frame is not None and not self._settings.always:
-                    yield from self._analyse(self._frame, self._settings.size_px)
-            case MomentEnd():
-                self._open, self._last = False, None
-                self._flow.reset()
+            case SceneFrame():
+                yield from self._judge()
+                self._frame, self._waiting = value, True
+                if self._settings.always or self._decided(value):
+                    yield from self._judge()
             case ResolutionDecision():
                 self._decision = value
-            case SceneFrame():
-                self._frame = value
-                if self._open or self._settings.always:
-                    yield from self._frame_in_moment(value)
+                if self._frame is not None and self._decided(self._frame):
+                    yield from self._judge()
+            case Attention():
+                self._region = value.region
+                if self._frame is not None and self._frame.t_ns == value.t_ns:
+                    yield from self._judge()
+            case MomentStart():
+                if not self._open and self._frame is not None and not self._settings.always:
+                    # The frame that decided is the one most surely of the thing: it is analysed at once.
+                    self._waiting = False
+                    yield from self._analyse(self._frame, self._size_px(self._frame))
+                self._open = True
+            case MomentEnd():
+                self._open, self._waiting, self._last = False, False, None
+                self._flow.reset()
 
     def finish(self, end_ns: int) -> Iterable[Value]:
         return ()
 
-    def _frame_in_moment(self, frame: SceneFrame) -> Iterable[Value]:
-        decision = self._decision
-        if decision is not None and decision.t_ns == frame.t_ns and not self._settings.always:
-            if decision.reuse and self._last is not None:
-                return self._carry(frame)
-            self._flow.reset()
-            return self._analyse(frame, decision.scale_px or self._settings.size_px)
+    def _judge(self) -> Iterable[Value]:
+        """What is to be done with the newest frame, once."""
+        frame = self._frame
+        if not self._waiting or frame is None:
+            return ()
+        self._waiting = False
+        if self._settings.always:
+            return self._analyse(frame, self._settings.size_px)
+        if not self._open:
+            return ()
+        if self._decided(frame):
+            if self._decision and self._decision.reuse and self._last is not None:
+                return self._carry(frame, self._last)
+            return self._analyse(frame, self._size_px(frame))
         due_ns = round(self._settings.every_ms * 1e6)
-        if self._last is None or frame.t_ns - self._last.t_ns >= due_ns or self._settings.always:
+        if self._last is None or frame.t_ns - self._last.t_ns >= due_ns:
             return self._analyse(frame, self._settings.size_px)
         return ()
 
-    def _carry(self, frame: SceneFrame) -> Iterable[Value]:
-        assert self._last is not None
+    def _decided(self, frame: SceneFrame) -> bool:
+        return self._decision is not None and self._decision.t_ns == frame.t_ns
+
+    def _size_px(self, frame: SceneFrame) -> int:
+        size_px = self._decision.scale_px if self._decision and self._decided(frame) else 0
+        return size_px or self._settings.size_px
+
+    def _carry(self, frame: SceneFrame, last: Tags) -> Iterable[Value]:
+        """The last result moved to this frame, without the things that left it."""
         self._flow.push(frame.pixels)
-        moved = tuple(
-            dataclasses.replace(tag, region=self._flow.move(tag.region)) for tag in self._last.tags
-        )
+        moved = ((tag, clipped(self._flow.move(tag.region))) for tag in last.tags)
         self._last = dataclasses.replace(
-            self._last,
+            last,
             t_ns=frame.t_ns,
-            tags=moved,
-            region=self._flow.move(self._last.region),
+            tags=tuple(dataclasses.replace(tag, region=where) for tag, where in moved if where),
+            region=clipped(self._flow.move(last.region)) or last.region,
             reused=True,
         )
         return (self._last,)
@@ -118,52 +150,38 @@ class TagStage:
         place = self._region or Region(left=0.25, top=0.25, right=0.75, bottom=0.75)
         attended = attended_thing(found, place, self._settings.near)
         region = found[attended].region if attended is not None else place
+        view = self._backbone.view(frame.pixels, region)
+        tags = [
+            Tag(name=d.name, probability=d.probability, region=d.region, attended=i == attended)
+            for i, d in enumerate(found)
+        ]
+        word, probability = view.words[0]
+        if attended is None and probability >= self._settings.min_word_probability:
+            tags.append(Tag(name=word, probability=probability, region=region, attended=True))
+        self._flow.reset()
         self._flow.push(frame.pixels)
         self._last = Tags(
-            t_ns=frame.t_ns,
-            tags=tuple(
-                Tag(
-                    name=d.name,
-                    probability=d.probability,
-                    region=d.region,
-                    attended=number == attended,
-                )
-                for number, d in enumerate(found)
-            ),
-            region=region,
-            embedding=self._embed(frame.pixels, region),
+            t_ns=frame.t_ns, tags=tuple(tags), region=region, embedding=view.embedding
         )
         return (self._last,)
 
-    def _embed(self, pixels: Pixels, region: Region) -> np.ndarray:
-        """(1280,) float32 of unit length."""
-        cut = crop(pixels, region, self._settings.padding, self._settings.smallest)
-        image = fit(cut, self._backbone.input_size_px)
-        return np.asarray(self._backbone.run(image=image[None])["embedding"][0], np.float32)
-
 
 def attended_thing(found: list[Detection], place: Region, near: float) -> int | None:
-    """Index of the smallest thing whose box holds the middle of the attended place, give or take `near`.
+    """Index of the thing attended to: of those whose box holds the middle of the attended place, give
+    or take `near`, the one that is most probable and of its size.
 
-    The smallest, because a cup on a table is looked at more often than the table is.
+    The square root of the overlap lets a cup win against the table under it, but not a doubtful speck
+    against the cup. (On the virtual wearer it is wrong half as often as the smallest box is.)
     """
     x, y = (place.left + place.right) / 2, (place.top + place.bottom) / 2
-    holding = [
-        ((d.region.right - d.region.left) * (d.region.bottom - d.region.top), number)
-        for number, d in enumerate(found)
-        if d.region.left - near <= x <= d.region.right + near
-        and d.region.top - near <= y <= d.region.bottom + near
-    ]
-    return min(holding)[1] if holding else None
-
-
-def crop(pixels: Pixels, region: Region, padding: float, smallest: float) -> Pixels:
-    """The part of a picture that shows the region with some of its surroundings; never empty."""
-    height, width = pixels.shape[:2]
-    x, y = (region.left + region.right) / 2, (region.top + region.bottom) / 2
-    half_x = max((region.right - region.left) * (0.5 + padding), smallest / 2)
-    half_y = max((region.bottom - region.top) * (0.5 + padding), smallest / 2)
-    left, right = (int(np.clip(v * width, 0, width)) for v in (x - half_x, x + half_x))
-    top, bottom = (int(np.clip(v * height, 0, height)) for v in (y - half_y, y + half_y))
-    left, top = min(left, width - 2), min(top, height - 2)
-    return pixels[top : max(bottom, top + 2), left : max(right, left + 2)]
+    box = corners(place)
+    best, most = None, 0.0
+    for number, d in enumerate(found):
+        holds = d.region.left - near <= x <= d.region.right + near
+        if not holds or not d.region.top - near <= y <= d.region.bottom + near:
+            continue
+        shared = float(overlaps(box, corners(d.region)[None])[0])
+        score = d.probability * math.sqrt(shared + 1e-4)  # of two that share nothing, the surer
+        if score > most:
+            best, most = number, score
+    return best

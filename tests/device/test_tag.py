@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from device.backbone import crop
 from device.detection import Detection
 from device.emulator.things import photograph
-from device.flow import RegionFlow, shifted
+from device.flow import RegionFlow, clipped, shifted
 from device.model import load
-from device.stages.tag import TagSettings, TagStage, attended_thing, crop
+from device.stages.tag import TagSettings, TagStage, attended_thing
 from device.types import (
     Attention,
     MomentEnd,
@@ -108,12 +109,14 @@ def test_every_size_of_the_resolution_ladder_names_the_cat(size_px: int) -> None
     assert {t.name for t in tags.tags if t.attended} == {"cat"}
 
 
-def test_the_smallest_thing_under_the_gaze_is_the_attended_one() -> None:
+def test_of_the_things_under_the_gaze_the_one_of_its_size_is_attended() -> None:
     table = Detection("dining table", 0.9, box(0, 0.3, 1, 1))
     cup = Detection("cup", 0.5, box(0.4, 0.4, 0.6, 0.6))
     assert attended_thing([table, cup], box(0.45, 0.45, 0.5, 0.5), 0.0) == 1
     assert attended_thing([table, cup], box(0.1, 0.7, 0.2, 0.8), 0.0) == 0
     assert attended_thing([table, cup], box(0.1, 0.0, 0.2, 0.1), 0.0) is None
+    speck = Detection("spoon", 0.4, box(0.46, 0.46, 0.48, 0.48))
+    assert attended_thing([speck, table, cup], box(0.4, 0.4, 0.55, 0.55), 0.0) == 2
 
 
 @pytest.mark.parametrize("region", [box(-0.5, -0.5, -0.4, -0.4), box(0.99, 0.99, 1.2, 1.3)])
@@ -126,3 +129,52 @@ def test_without_a_frame_before_nothing_moves() -> None:
     flow.push(np.zeros((480, 640, 3), np.uint8))
     assert flow.move(CAT) == CAT
     assert shifted(CAT, 0.1, 0.0).left == pytest.approx(CAT.left + 0.1)
+
+
+def test_a_carried_region_is_clipped_and_one_that_has_left_is_dropped() -> None:
+    assert clipped(box(-0.1, 0.2, 0.3, 0.6)) == box(0.0, 0.2, 0.3, 0.6)
+    assert clipped(box(-0.35, 0.2, 0.05, 0.6)) is None  # an eighth of it shows
+    assert clipped(box(1.1, 0.2, 1.3, 0.6)) is None
+
+
+def test_a_decision_that_follows_its_frame_is_the_one_obeyed() -> None:
+    """The loop's order: the frame, then what the resolution stage made of it, then attention."""
+    tag = stage()
+    calls: list[int] = []
+    detect = tag._detector.detect
+    tag._detector.detect = lambda pixels, size: (calls.append(size), detect(pixels, size))[1]  # type: ignore[method-assign,assignment,func-returns-value]
+    push(tag, MomentStart(t_ns=0, reason="button"))
+    for number, size_px in enumerate((160, 224, 320)):
+        t_ns = number * 33 * MS
+        made = push(
+            tag,
+            SceneFrame(t_ns=t_ns, seq=number, pixels=scene()),
+            ResolutionDecision(t_ns=t_ns, scale_px=size_px, reuse=False, why="test"),
+            attention(number * 33, CAT),
+        )
+        assert [t.t_ns for t in made] == [t_ns]
+    assert calls == [160, 224, 320]
+
+
+def test_the_backbone_names_what_the_detector_does_not_know() -> None:
+    """With the detector made to doubt everything, the attended region is still called a cat."""
+    tag = stage(min_probability=0.999, min_word_probability=0.3)
+    push(tag, SceneFrame(t_ns=0, seq=0, pixels=scene()), attention(0, box(0.28, 0.2, 0.69, 0.9)))
+    (tags,) = push(tag, MomentStart(t_ns=0, reason="attention"))
+    (named,) = tags.tags
+    assert (named.name, named.attended) == ("cat", True)
+    assert 0.3 <= named.probability <= 1
+
+
+def test_it_stays_silent_where_neither_has_a_name() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3)).astype(np.uint8)
+    tag = stage()
+    push(tag, SceneFrame(t_ns=0, seq=0, pixels=noise))
+    (tags,) = push(tag, MomentStart(t_ns=0, reason="button"))
+    assert tags.tags == ()
+
+
+@pytest.mark.parametrize("wrong", [{"size_px": 300}, {"every_ms": 0.0}])
+def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"tag\."):
+        TagSettings(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,66 @@
+"""The embedding of a region, and the names the backbone has for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from device.model import Model, fit
+from device.types import Embedding, Pixels, Region
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionView:
+    """What the backbone says of one region."""
+
+    embedding: Embedding
+    """(1280,) float32 of unit length."""
+    words: tuple[tuple[str, float], ...]
+    """Names with their probabilities, most probable first."""
+
+
+class Backbone:
+    """The image network around its region crop."""
+
+    def __init__(self, model: Model, *, padding: float = 0.1, smallest: float = 0.08) -> None:
+        """`padding` and `smallest` as for `crop`."""
+        self._model = model
+        self._padding, self._smallest = padding, smallest
+        names = model.spec.classes
+        self._names = list(dict.fromkeys(names))
+        place = {name: number for number, name in enumerate(self._names)}
+        self._name_of_class = np.array([place[name] for name in names])
+
+    def view(self, pixels: Pixels, region: Region, *, most_words: int = 3) -> RegionView:
+        """Embed a region of a BGR frame (H, W, 3) uint8 and name it.
+
+        ImageNet's classes are finer than a person's words (118 breeds of dog): classes of one name
+        add up their probabilities.
+        """
+        cut = crop(pixels, region, self._padding, self._smallest)
+        result = self._model.run(image=fit(cut, self._model.input_size_px)[None])
+        logits = result["logits"][0].astype(np.float64)
+        shares = np.exp(logits - logits.max())
+        by_name = np.bincount(self._name_of_class, shares / shares.sum(), len(self._names))
+        order = np.argsort(-by_name, kind="stable")[:most_words]
+        return RegionView(
+            embedding=np.asarray(result["embedding"][0], np.float32),
+            words=tuple((self._names[i], float(by_name[i])) for i in order),
+        )
+
+
+def crop(pixels: Pixels, region: Region, padding: float, smallest: float) -> Pixels:
+    """The part of a picture that shows the region with some of its surroundings; never empty.
+
+    `padding` is added on each side as a share of the region's, `smallest` is the least side as a
+    share of the frame.
+    """
+    height, width = pixels.shape[:2]
+    x, y = (region.left + region.right) / 2, (region.top + region.bottom) / 2
+    half_x = max((region.right - region.left) * (0.5 + padding), smallest / 2)
+    half_y = max((region.bottom - region.top) * (0.5 + padding), smallest / 2)
+    left, right = (int(np.clip(v * width, 0, width)) for v in (x - half_x, x + half_x))
+    top, bottom = (int(np.clip(v * height, 0, height)) for v in (y - half_y, y + half_y))
+    left, top = min(left, width - 2), min(top, height - 2)
+    return pixels[top : max(bottom, top + 2), left : max(right, left + 2)]
