@@ -78,11 +78,11 @@ class Uplink:
         *,
         transport: httpx.BaseTransport | None = None,
         timeout_s: float = 30.0,
-        chunk_bytes: int = CHUNK_BYTES,
+        chunk_bytes: int | None = None,
     ) -> None:
         self._credentials = credentials
         self._identity = identity
-        self._chunk_bytes = chunk_bytes
+        self._chunk_bytes = chunk_bytes or CHUNK_BYTES
         self._client = httpx.Client(
             base_url=f"{credentials.server_url}/api/v1",
             headers={"Authorization": f"Bearer {credentials.token}", "Tus-Resumable": "1.0.0"},

@@ -22,6 +22,7 @@ templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
 templates.env.filters["seconds"] = story.seconds
 templates.env.filters["joules"] = story.joules
 templates.env.filters["plain"] = story.plain
+templates.env.filters["day_short"] = story.day_short
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
 router = APIRouter(include_in_schema=False)

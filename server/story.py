@@ -112,6 +112,12 @@ def day_title(day: str, today: date) -> str:
     return f"{given:%A}, {given.day} {given:%B}{year}"
 
 
+def day_short(day: str) -> str:
+    """Weekday and date in little room: `Mon 4`."""
+    given = date.fromisoformat(day)
+    return f"{given:%a} {given.day}"
+
+
 def headline(entry: Entry) -> str:
     """Why it was kept, in one sentence."""
     causes = [REASONS.get(reason, reason) for reason in entry.reasons] or ["the glasses said so"]

@@ -1,0 +1,30 @@
+"""Every setting and every address of the server is in its documentation."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from device.journal import SyncState
+from server import api, pages, tus
+from server.settings import ServerSettings
+
+TEXT = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
+PATHS = sorted({r.path for router in (api.router, tus.router, pages.router) for r in router.routes})
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(ServerSettings)])
+def test_setting(name: str) -> None:
+    assert f"| `{name}` |" in TEXT
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_address(path: str) -> None:
+    assert f"{path}`" in TEXT
+
+
+@pytest.mark.parametrize("state", list(SyncState))
+def test_state(state: SyncState) -> None:
+    assert f"| {state.value} |" in TEXT
