@@ -283,8 +283,8 @@ def loss_of(
     same = contrast(embedding, batch, known)
     right = ((logit > 0) == (batch["attending"] > 0.5)).float().mean()
     return attend + 0.5 * region + 0.05 * same, {
-        "attend": float(attend),
-        "region": float(region),
+        "attend": float(attend.detach()),
+        "region": float(region.detach()),
         "right": float(right),
     }
 
