@@ -22,6 +22,11 @@ from tools.cli import LazyGroup, beheld
 
 DOCS = Path(__file__).parents[1] / "docs"
 WIDTH = 88
+CONFIG_INTRO = (
+    "Written by `python -m tools.reference`; a test holds it current. Settings are given as TOML to "
+    "`beheld replay --config FILE`; what is not named keeps its default, and a name that does not "
+    "exist is refused."
+)
 
 
 def main() -> None:
@@ -50,9 +55,7 @@ def config_page() -> str:
     """Every setting, a table a stage."""
     parts = [
         "# Settings",
-        "Written by `python -m tools.reference`; a test holds it current. Settings are given as TOML to "
-        "`beheld replay --config FILE`; what is not named keeps its default, and a name that does not "
-        "exist is refused.",
+        CONFIG_INTRO,
     ]
     hints = typing.get_type_hints(Settings)
     for item in dataclasses.fields(Settings):

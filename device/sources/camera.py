@@ -16,9 +16,12 @@ class SceneCamera:
         self.mode = mode
         self._start_ns = start_ns
         self._ready_ns = 0 if mode is not CameraMode.OFF else None
+        self.asked = 0
+        """Frames the source had, taken or not: it asks once for each."""
 
     def awake(self, t_ns: int) -> bool:
         """Whether a frame taken at `t_ns` exists."""
+        self.asked += 1
         return self._ready_ns is not None and t_ns >= self._ready_ns
 
     def __call__(self, value: Value) -> None:

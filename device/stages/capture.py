@@ -124,7 +124,9 @@ class CaptureStage:
         return round(self._settings.pre_roll_s * 1e9)
 
     def _push(self, packet: ScenePacket) -> None:
-        """Keep whole groups of pictures: drop the oldest while the next group still covers all."""
+        """Keep whole groups of pictures: the ring begins with a keyframe or is empty."""
+        if not self._ring and not packet.keyframe:
+            return  # nothing can be decoded before the next keyframe
         self._ring.append(packet)
         if self._open is not None:
             return
@@ -132,6 +134,12 @@ class CaptureStage:
         while self._ring[0].t_ns < horizon_ns:
             self._ring.popleft()
         while self._ring and not self._ring[0].keyframe:
+            self._ring.popleft()
+
+    def _keep_last_group(self) -> None:
+        """What a next moment's video may begin with; the rest belongs to the one just closed."""
+        last = max((i for i, p in enumerate(self._ring) if p.keyframe), default=0)
+        for _ in range(last):
             self._ring.popleft()
 
     def _forget(self) -> None:
@@ -153,12 +161,13 @@ class CaptureStage:
             return
         packets = tuple(self._ring)
         trace, self._trace = self._trace, Trace(gaze_hz=self._settings.gaze_trace_hz)
-        self._ring.clear()
+        self._keep_last_group()
         since_ns = start.t_ns if start.since_ns is None else start.since_ns
         start_ns = max(since_ns, self._closed_ns)
         end_ns = max(end_ns, start_ns)
         self._closed_ns = end_ns
         if reason == PRIVACY:
+            self._forget()
             return
         first_ns = min([start_ns, *(p.t_ns for p in packets[:1])])
         moment = Moment(

@@ -127,6 +127,16 @@ def test_a_moment_open_at_the_end_is_kept_and_one_the_privacy_switch_closed_is_n
     assert captured(session(7.0, 9.0, reason=PRIVACY)) == []
 
 
+def test_a_moment_right_after_another_still_begins_with_a_keyframe() -> None:
+    values = session(5.0, 6.35)
+    here = next(i for i, v in enumerate(values) if v.t_ns > 6.5 * S)
+    values.insert(here, MomentStart(t_ns=6_450_000_000, reason="attention"))
+    captures = [v for v in captured(values) if isinstance(v, Capture)]
+    assert len(captures) == 2
+    assert all(c.packets[0].keyframe for c in captures)
+    assert captures[1].packets[0].t_ns <= 6_450_000_000
+
+
 def test_the_privacy_switch_empties_the_ring() -> None:
     values = session(7.0, 9.0)
     here = next(i for i, v in enumerate(values) if v.t_ns > 6 * S)
