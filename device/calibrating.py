@@ -95,7 +95,8 @@ def _without(matched: Matched, out: NDArray[np.bool_]) -> tuple[list[Instant], F
 
 def pair(observations: Iterable[Observation]) -> list[Instant]:
     """Group the frames of all cameras into instants."""
-    pairing = Pairing()
+    observations = list(observations)
+    pairing = Pairing({o.camera for o in observations})
     instants = [instant for o in observations for instant in pairing.add(o)]
     return instants + list(pairing.flush())
 

@@ -26,7 +26,7 @@ class FitSettings:
     """A larger step between the two is a saccade: where in it the eye was is not known."""
     correlation_ms: float = 250.0
     """Frames closer than a fixation are not independent data."""
-    view_features: int = 150
+    view_features: int = 100
     """Principal components of the view that are regressed on."""
     view_kept: int = 12
     """Of these, kept in the file to tell a strange view (a closed lid, a moved camera) from a known one."""
@@ -105,15 +105,17 @@ def _fit_view(
     still = _shifts(views[:: max(1, len(views) // 100)], settings.slip) @ basis
     size = float((x**2).sum(1).mean())
 
-    def line(rows: NDArray[np.bool_], stiffness: float) -> Line:
+    def line(rows: NDArray[np.bool_], stiffness: float, rounds: int = 8) -> Line:
         hold = stiffness * size / int(rows.sum())
-        return fit_line(x[rows], gaze[rows], np.ones(rows.sum()), stiffness=hold, still=still)
+        return fit_line(
+            x[rows], gaze[rows], np.ones(rows.sum()), stiffness=hold, still=still, rounds=rounds
+        )
 
     block = blocks_of(t_ns, settings.blocks)
 
     def cost(stiffness: float) -> float:
         misses = [
-            line(block != b, stiffness)(x[block == b]) - gaze[block == b]
+            line(block != b, stiffness, rounds=2)(x[block == b]) - gaze[block == b]
             for b in range(settings.blocks)
         ]
         return float(np.median(np.hypot(*np.concatenate(misses).T)))

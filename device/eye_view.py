@@ -6,7 +6,7 @@ camera) the lids, iris and sclera still tell where the eye points.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,13 +83,19 @@ class Pairing:
     longer than `forget_ns`.
     """
 
-    def __init__(self, *, tolerance_ns: int = 12_000_000, forget_ns: int = 500_000_000) -> None:
+    def __init__(
+        self,
+        cameras: Iterable[Camera],
+        *,
+        tolerance_ns: int = 12_000_000,
+        forget_ns: int = 500_000_000,
+    ) -> None:
+        self._cameras = frozenset(cameras)
         self._tolerance_ns = tolerance_ns
         self._forget_ns = forget_ns
         self._last_ns: dict[Camera, int] = {}
         self._open: dict[Camera, Observation] = {}
         self._start_ns = 0
-        self._first_ns: int | None = None
         self._newest_ns = 0
         self._interval_ns = 2 * tolerance_ns
 
@@ -104,9 +110,7 @@ class Pairing:
             self._start_ns = t_ns
         self._open[camera] = observation
         awaited = [c for c, last in self._last_ns.items() if t_ns - last <= self._forget_ns]
-        # The first camera of a session waits for others to show up.
-        alone = t_ns - (self._first_ns or 0) > self._forget_ns
-        if all(c in self._open for c in awaited) and (len(awaited) > 1 or alone):
+        if all(c in self._open for c in awaited):
             yield from self.flush()
 
     def flush(self) -> Iterator[Instant]:
@@ -116,13 +120,12 @@ class Pairing:
             yield Instant(t_ns=max(o.t_ns for o in seen.values()), seen=seen)
 
     def _keep_time(self, camera: Camera, t_ns: int) -> None:
-        if self._first_ns is None:
-            self._first_ns = t_ns
+        if not self._last_ns:
+            self._last_ns = dict.fromkeys(self._cameras, t_ns)
         elif t_ns - self._newest_ns > self._forget_ns:  # all were silent: none has died
             pause_ns = t_ns - self._newest_ns
             self._last_ns = {c: last + pause_ns for c, last in self._last_ns.items()}
-        elif camera in self._last_ns:
-            step_ns = t_ns - self._last_ns[camera]
+        elif (step_ns := t_ns - self._last_ns.get(camera, t_ns)) > 0:
             # A lost frame doubles one step; the interval follows slowly, and faster down than up.
             self._interval_ns += int(
                 (step_ns - self._interval_ns) * (0.2 if step_ns < self._interval_ns else 0.02)

@@ -61,6 +61,7 @@ def fit_line(
     stiffness: float,
     prior: Floats | None = None,
     still: Floats | None = None,
+    rounds: int = ROUNDS,
 ) -> Line:
     """Robust ridge regression of y (n, 2) on x (n, d).
 
@@ -76,12 +77,13 @@ def fit_line(
         hold += still.T @ still / len(still)
     trust = weight / weight.sum()
     line = Line(centre=_median(x, trust), offset=_median(y, trust), slope=goal)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         w = weight * _trust(y - line(x), weight)
         w /= w.sum()
         centre, offset = w @ x, w @ y
         dx, left = x - centre, y - offset - (x - centre) @ goal
-        slope = goal + np.linalg.solve((dx * w[:, None]).T @ dx + hold, (dx * w[:, None]).T @ left)
+        weighted = (dx * w[:, None]).T
+        slope = goal + np.linalg.solve(weighted @ dx + hold, weighted @ left)
         line = Line(centre=centre, offset=offset, slope=slope)
     return line
 

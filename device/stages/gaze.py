@@ -63,6 +63,7 @@ class GazeStage:
         if calibration is not None:
             calibration.check_model(eye_model_sha256 or model_sha256(estimator))
         self._pairing = Pairing(
+            (c.camera for c in calibration.cameras) if calibration else (),
             tolerance_ns=int(self._settings.pair_within_ms * 1e6),
             forget_ns=int(self._settings.forget_ms * 1e6),
         )
