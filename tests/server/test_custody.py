@@ -18,6 +18,7 @@ from device.journal import SyncState, read_row, status
 from device.sync import Syncer
 from server.app import make_services
 from server.settings import ServerSettings
+from tests.device.test_capture import write
 from tests.server.companion import World
 from tests.server.snippets import make_small_snippet, make_snippet, write_manifest
 
@@ -331,3 +332,16 @@ def test_many_at_once(world: World, tmp_path: Path) -> None:
     assert world.running.services.custody.check() == []
     for number in range(4):
         assert {row.state for row in status(tmp_path / f"s{number}")} == {SyncState.DELETED}
+
+
+def test_what_the_glasses_write_is_received_and_shown(world: World) -> None:
+    """The two sides of the format meet: the glasses' own writer, our reader."""
+    folder = write(world.spool)
+    record = json.loads((folder / "moment.json").read_text())
+    assert world.syncer().run_once().receipts == 1
+    [entry] = world.owner.get("/api/v1/moments").json()["moments"]
+    assert entry["snippet_id"] == record["id"]
+    assert entry["title"] == next(tag["name"] for tag in record["tags"] if tag["attended"])
+    page = world.owner.get(f"/moments/{entry['key']}").text
+    assert "Why it was kept" in page
+    assert f'data-origin-ns="{record["video"]["start_ns"]}"' in page
