@@ -78,7 +78,8 @@ def stages(
         "models": {n: {"version": m.spec.version, "sha256": m.sha256} for n, m in models.items()},
     }
     attention = (
-        () if header.scene is None  # without a scene camera the eyes are all there is to judge by
+        ()
+        if header.scene is None  # without a scene camera the eyes are all there is to judge by
         else (AttentionStage(models["attention"], header.scene, settings.attention),)
     )
     return [
@@ -112,9 +113,7 @@ def run_session(
     ledger = EnergyLedger(EnergyTable.shipped(), models, header)
     writer = SnippetWriter(out / "spool", header, ledger.moment)
     sinks: list[Sink] = [source.camera, ledger, writer, *extra_sinks]
-    report = run(
-        source, stages(header, models, settings, calibration), sinks, progress=progress
-    )
+    report = run(source, stages(header, models, settings, calibration), sinks, progress=progress)
     energy = ledger.close(report.session_ns)
     content = dumps(writer.records).encode()
     atomic_write(out / "moments.json", content)

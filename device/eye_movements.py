@@ -27,6 +27,7 @@ class EventSettings:
     min_confidence: float = 0.3
     """Gaze below it counts as a lost eye."""
     min_blink_ms: float = 50.0
+    """Lost for less than this, the eye is bridged over."""
     max_blink_ms: float = 800.0
     """A lost eye is a blink between these; longer, and it is simply lost."""
     slow: SlowSettings = field(default_factory=SlowSettings)

@@ -33,6 +33,7 @@ class SaccadeSettings:
     onset_floor_deg_s: float = 12.0
     """No saccade is slower at its peak: that of 0.25 degrees on the main sequence."""
     edge_floor_deg_s: float = 6.0
+    """No saccade begins or ends slower than this: half the floor of its peak."""
     first_deg_s: float = 60.0
     """While the noise is not known yet, only what is this fast is a saccade: one of a degree."""
     blur_ms: float = 30.0
@@ -40,6 +41,7 @@ class SaccadeSettings:
     noise_tau_ms: float = 1000.0
     """Memory of the noise estimate."""
     min_saccade_ms: float = 6.0
+    """A shorter burst is noise."""
     max_saccade_ms: float = 120.0
     """A 50 degree saccade lasts that long."""
     max_ringing_ms: float = 40.0

@@ -31,18 +31,23 @@ class SlowSettings:
     carried_deg: float = 0.6
     """Carried this far in a straight line, the eye pursues as likely as not: radius of the foveola."""
     carried_weight: float = 3.0
+    """For how far the eye was carried, in log odds for each factor of e."""
     speed_deg_s: float = 2.5
     """At this drift speed, speed itself says nothing."""
     speed_weight: float = 0.5
+    """For the speed of the drift, likewise."""
     catch_up_deg: float = 2.0
     """A saccade of this amplitude is a catch-up saccade as likely as not."""
     catch_up_weight: float = 1.5
+    """For the amplitude of the saccade before it, likewise."""
     aligned_weight: float = 0.5
     """For drift in the direction of the saccade before it."""
     continued_weight: float = 1.0
     """For drift in the direction of the drift before the saccade."""
     memory_weight: float = 2.0
+    """For what the last seconds were taken for, at most."""
     memory_ms: float = 2000.0
+    """How long that is remembered."""
 
 
 class Phase:

@@ -62,9 +62,7 @@ def config_page() -> str:
         kind = hints[item.name]
         parts += [f"## [{item.name}]", inspect.cleandoc(kind.__doc__ or "")]
         rows = ["| setting | default | what it is |", "|---|---|---|"]
-        meanings = _field_docs(kind)
-        for name, default in _defaults(kind):
-            rows.append(f"| `{item.name}.{name}` | `{default}` | {meanings.get(name, '')} |")
+        rows += [f"| `{item.name}.{n}` | `{v}` | {meaning} |" for n, v, meaning in _defaults(kind)]
         parts.append("\n".join(rows))
     return "\n\n".join(parts) + "\n"
 
@@ -75,8 +73,7 @@ def undocumented() -> list[str]:
     missing = []
     for item in dataclasses.fields(Settings):
         kind = hints[item.name]
-        meanings = _field_docs(kind)
-        missing += [f"{item.name}.{n}" for n, _ in _defaults(kind) if not meanings.get(n)]
+        missing += [f"{item.name}.{n}" for n, _, meaning in _defaults(kind) if not meaning]
     return missing
 
 
@@ -91,10 +88,15 @@ def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Co
                 yield from _commands(found, f"{name} {verb}")
 
 
-def _defaults(kind: Any) -> Iterator[tuple[str, Any]]:
-    example = kind()
+def _defaults(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Dotted name, default and docstring of every setting, nested tables included."""
+    example, meanings = kind(), _field_docs(kind)
     for item in dataclasses.fields(kind):
-        yield item.name, getattr(example, item.name)
+        default = getattr(example, item.name)
+        if dataclasses.is_dataclass(default):
+            yield from _defaults(type(default), f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", default, meanings.get(item.name, "")
 
 
 def _field_docs(kind: type) -> dict[str, str]:

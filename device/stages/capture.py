@@ -43,6 +43,7 @@ class CaptureSettings:
     pre_roll_s: float = 5.0
     """Longest stretch of video kept from before the trigger."""
     thumbnail_width_px: int = 480
+    """Width of the still picture; smaller frames are not enlarged."""
     gaze_trace_hz: float = 60.0
     """Rate to which the gaze trace in the evidence is thinned."""
 

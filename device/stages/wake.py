@@ -63,7 +63,9 @@ class WakeSettings:
     recheck_ms: float = 1500.0
     """After a check without a yes, how long one and the same look must go on to be checked again."""
     enter_probability: float = 0.7
+    """From this attention on a moment opens."""
     leave_probability: float = 0.15
+    """Below this attention an open moment runs out of patience."""
     enter_ms: float = 0.0
     """How long attention must stay above `enter_probability` to open a moment."""
     leave_ms: float = 300.0
