@@ -43,6 +43,15 @@ class EyeSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __add__(self, other: EyeSet) -> EyeSet:
+        return EyeSet(
+            torch.cat([self.images, other.images]),
+            torch.cat([self.masks, other.masks]),
+            torch.cat([self.blink, other.blink]),
+            np.concatenate([self.subject, other.subject]),
+            np.concatenate([self.name, other.name]),
+        )
+
     def take(self, where: NDArray[np.bool_]) -> EyeSet:
         """The part where `where` is true."""
         chosen = torch.from_numpy(where)
@@ -99,7 +108,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 class Augment:
     """How far pictures are changed. Probabilities are per picture, lengths in pixels of 128."""
 
-    zoom: tuple[float, float] = (0.5, 1.6)
+    zoom: tuple[float, float] = (0.45, 2.1)
     """Other cameras stand nearer or farther than MEYE's; drawn evenly in the logarithm."""
     stretch: float = 0.2
     """Standard deviation of log(width / height): 4:3 frames are squeezed to a square."""
@@ -112,6 +121,8 @@ class Augment:
     """A lid drawn down over the eye. It counts as half closed when it hides a third of the pupil,
     which is about where the set's labels begin to say `blink`."""
     glints: int = 4
+    pupil_glint_p: float = 0.3
+    """A lamp reflected on the pupil itself, as cameras near the optical axis see it."""
     lashes: int = 3
     lashes_p: float = 0.3
     noise_p: float = 0.5
@@ -214,7 +225,7 @@ def augment(
 
     some = _some(torch.full((B,), how.lashes_p), g)
     picture[some] = _lashes(picture[some], how, g)
-    picture = _glints(_light(picture, g), how, g)
+    picture = _glints(_light(picture, g), mask, how, g)
     some = _some(torch.full((B,), how.blur_p), g)
     picture[some] = _blur(picture[some], how, g)
     some = _some(torch.full((B,), how.noise_p), g)
@@ -342,12 +353,18 @@ def _light(picture: Tensor, g: torch.Generator) -> Tensor:
     return value * (1.0 - dark * (ring - 0.35).clamp_min(0.0)).clamp_min(0.0) * 255.0
 
 
-def _glints(picture: Tensor, how: Augment, g: torch.Generator) -> Tensor:
+def _glints(picture: Tensor, mask: Tensor, how: Augment, g: torch.Generator) -> Tensor:
     """Bright spots: the reflections of other lamps, and now and then a large one (a window)."""
     B, S, K = len(picture), picture.shape[-1], how.glints
     at = torch.arange(S, dtype=torch.float32)
     centre = S / 2 + 0.2 * S * torch.randn(2, B, K, 1, generator=g)
+    area = mask.sum((1, 2)).clamp_min(1e-3)
+    middle = torch.stack([mask.sum(1) @ at, mask.sum(2) @ at]) / area  # (2, B)
+    beside = 0.5 * (area / math.pi).sqrt()[None] * torch.randn(2, B, generator=g)
+    on_pupil = (torch.rand(B, generator=g) < how.pupil_glint_p) & (area > 20.0)
+    centre[:, :, 0, 0] = torch.where(on_pupil, middle + beside, centre[:, :, 0, 0])
     size = torch.rand(B, K, 1, generator=g)
+    size[:, 0, 0] = torch.where(on_pupil, size[:, 0, 0] * 0.9, size[:, 0, 0])
     radius = torch.where(size > 0.95, 3.0 + 120.0 * (size - 0.95), 0.7 + 1.8 * size)
     strength = 1.6 * (400.0 * torch.rand(B, K, 1, generator=g) - 150.0).clamp_min(0.0)
     across = torch.exp(-(((at - centre[0]) / radius) ** 2)) * strength

@@ -1,8 +1,8 @@
 """Train the eye network: `python -m models.train_eye` (one thread; see `TrainEye` for the settings).
 
-Reads `eye_meye_human_dev`, writes `build/eye.pt` (weights, settings, figures). First it trains once
-per person without that person and prints what it finds on them; then the shipped weights on all
-people. `python -m export.eye` makes the ONNX file and the card of both.
+Reads `eye_meye_human_dev`, adds the emulator's eyes, writes `build/eye.pt` (weights, settings,
+figures). First it trains once per person without that person and prints what it finds on them; then
+the shipped weights on all people. `python -m export.eye` makes the ONNX file and the card of both.
 
 Labels that are wrong are dropped by one rule, on training pictures only (never on the person who is
 scored): pictures of which a network is sure that they show an open eye with a pupil although the label
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from models.eye import EyeNet, EyeNetConfig
 from models.eye_data import Augment, Batch, EyeSet, Pool, ellipses, read_meye
+from models.eye_render import EMULATED, Renders, render_people
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class TrainEye:
     """Share of the steps after which wrong labels are dropped."""
     sure: float = 0.7
     """Probability from which the network's word is taken against a label."""
+    renders: Renders = field(default_factory=Renders)
     augment: Augment = field(default_factory=Augment)
     net: EyeNetConfig = field(default_factory=EyeNetConfig)
 
@@ -223,7 +225,7 @@ def leave_one_out(data: EyeSet, pool: Pool, settings: TrainEye) -> tuple[dict[st
     """
     result: dict[str, Any] = {}
     wrong = torch.zeros(len(data), dtype=torch.bool)
-    for person in np.unique(data.subject):
+    for person in np.unique(data.subject[data.subject != EMULATED]):
         print(f"without {person}", flush=True)
         others = torch.from_numpy(data.subject != person)
         net, kept = train(data, pool, others, settings, settings.loso_steps, clean=True)
@@ -264,6 +266,8 @@ def main(
         settings = dataclasses.replace(settings, loso_steps=loso_steps)
     people = read_meye(data or default_data())
     out.parent.mkdir(parents=True, exist_ok=True)
+    people = people + render_people(settings.renders, settings.seed)
+    print(f"{len(people)} pictures", by_person(people, torch.ones(len(people), dtype=torch.bool)))
     pool = Pool(people, settings.augment, settings.pool, settings.batch, settings.seed)
     figures: dict[str, Any] = {"people": sorted(set(people.subject.tolist()))}
     wrong = torch.zeros(len(people), dtype=torch.bool)
