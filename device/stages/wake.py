@@ -52,7 +52,7 @@ class WakeSettings:
 
     policy: str = "fused"
     """`fused`: the attention network decides; `eye_only`: a dwell alone opens a moment."""
-    dwell_ms: float = 150.0
+    dwell_ms: float = 250.0
     """A look this long may be attention: the scene camera is woken."""
     same_place_deg: float = 4.0
     """A saccade or refixation up to this far stays one look."""
@@ -60,6 +60,10 @@ class WakeSettings:
     """A look survives a glance away or a blink up to this long."""
     check_ms: float = 1500.0
     """How long a check waits for the network's yes."""
+    dismiss_probability: float = 0.4
+    """A check whose attention stays below this is given up early: the camera is the dear part."""
+    dismiss_ms: float = 200.0
+    """How long it must stay there."""
     recheck_ms: float = 1500.0
     """After a check without a yes, how long one and the same look must go on to be checked again."""
     enter_probability: float = 0.7
@@ -117,6 +121,7 @@ class WakeStage:
         self._checked: tuple[int, int] | None = None  # the look checked in vain, and when
         self._probability: tuple[int, float] | None = None
         self._above_ns: int | None = None  # attention above enter since
+        self._below_ns: int | None = None  # attention below dismiss since
         self._held_ns = 0  # what keeps the moment open was last true
         self._keep_until_ns = 0  # the button's patience
         self._moving_ns: int | None = None  # emotion above its threshold since
@@ -187,15 +192,32 @@ class WakeStage:
             self._above_ns = value.t_ns
         if self._state is KEEPING:
             yield from self._patience(value.t_ns)
-        elif self._state is CHECKING and self._above_ns is not None and s.policy == "fused":
-            above_ns = value.t_ns - self._above_ns
+        elif self._state is CHECKING and s.policy == "fused":
+            yield from self._check(value.t_ns, probability)
+
+    def _check(self, t_ns: int, probability: float) -> Iterator[Value]:
+        """The network has spoken while the camera is on trial: open, give up, or wait."""
+        s = self._set
+        if self._above_ns is not None:
+            above_ns = t_ns - self._above_ns
             if above_ns >= _ns(s.enter_ms):
                 why = (
                     f"attention {probability:.2f} for {above_ns / 1e6:.0f} ms, "
                     f"at least {s.enter_probability:.2f} for {s.enter_ms:.0f}"
                 )
                 since_ns = min(self._look.start_ns, self._above_ns)
-                yield from self._open(value.t_ns, "attention", why, since_ns)
+                yield from self._open(t_ns, "attention", why, since_ns)
+        elif probability >= s.dismiss_probability or self._checked is None:
+            self._below_ns = None  # worth waiting for, or lingering after a moment
+        elif self._below_ns is None:
+            self._below_ns = t_ns
+        elif t_ns - self._below_ns >= _ns(s.dismiss_ms):
+            why = (
+                f"attention below {s.dismiss_probability:.2f} for "
+                f"{(t_ns - self._below_ns) / 1e6:.0f} ms, patience {s.dismiss_ms:.0f}"
+            )
+            self._checked = (self._look.start_ns, t_ns)
+            yield from self._go(WATCHING, t_ns, why)
 
     def _smooth(self, value: Attention) -> float:
         before, self._probability = self._probability, (value.t_ns, value.probability)
@@ -280,7 +302,7 @@ class WakeStage:
         mode = CAMERA[before, after]
         if before is KEEPING:
             yield MomentEnd(t_ns=t_ns, reason=reason or why, until_ns=until_ns)
-        self._since_ns, self._above_ns = t_ns, None
+        self._since_ns, self._above_ns, self._below_ns = t_ns, None, None
         yield WakeChange(t_ns=t_ns, before=before, after=after, why=why)
         yield CameraRequest(t_ns=t_ns, mode=mode, why=why)
 

@@ -36,6 +36,8 @@ SETTINGS = WakeSettings(
     min_moment_ms=0,
     linger_ms=800,
     max_moment_s=30,
+    dismiss_probability=0.3,
+    dismiss_ms=300,
 )
 WHOLE = Region(left=0, top=0, right=1, bottom=1)
 
@@ -94,12 +96,19 @@ def test_a_wandering_eye_never_wakes_the_camera():
 
 
 def test_a_dwell_wakes_it_and_silence_lets_it_sleep():
-    out = judge([*look(0, 1300), *(attention(t, 0.1) for t in range(300, 1300, 100))])
+    out = judge([*look(0, 1300), *(attention(t, 0.4) for t in range(300, 1300, 100))])
     assert states(out) == [WakeState.CHECKING, WakeState.WATCHING]
     assert [v.mode for v in out if isinstance(v, CameraRequest)] == [CameraMode.LOW, CameraMode.OFF]
     asked, slept = (v for v in out if isinstance(v, WakeChange))
     assert 200 * MS <= asked.t_ns <= 220 * MS and slept.t_ns - asked.t_ns >= 1000 * MS
     assert "200 ms" in asked.why and "1000" in slept.why
+
+
+def test_a_clear_no_puts_the_camera_to_sleep_early():
+    out = judge([*look(0, 1300), *(attention(t, 0.1) for t in range(300, 1300, 100))])
+    assert states(out) == [WakeState.CHECKING, WakeState.WATCHING]
+    slept = [v for v in out if isinstance(v, WakeChange)][1]
+    assert slept.t_ns == 600 * MS and "0.30" in slept.why
 
 
 def test_attention_opens_a_moment_that_began_with_the_look():
