@@ -110,6 +110,7 @@ def moment(key: str, request: Request, person: CurrentPerson, services: Use) -> 
     entry = services.index.entry(key)
     raw = record.load(services.media.stored(entry.device_id, entry.snippet_id))
     before, after = services.index.neighbours(entry)
+    before_it, made_it = story.steps(raw)
     models = raw.get("models")
     zone = ZoneInfo(entry.zone)
     return render(
@@ -120,7 +121,9 @@ def moment(key: str, request: Request, person: CurrentPerson, services: Use) -> 
         raw=raw,
         day_title=story.day_title(entry.local_day, datetime.now(zone).date()),
         headline=story.headline(entry),
-        steps=story.steps(raw),
+        earlier=before_it,
+        steps=made_it,
+        begin_s=max(0.0, (entry.start_ns - story.origin_ns(raw)) / 1e9 - 0.5),
         thresholds=story.thresholds(raw),
         energy=story.energy(raw),
         feelings=story.feelings(raw),

@@ -27,6 +27,7 @@ MOVES = {
 }
 
 CHART_WIDTH, CHART_HEIGHT = 1000, 120
+ASLEEP_NS = 600_000_000  # no score for so long: the scene camera slept, nothing lies between
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Attention over time as SVG points in a box of CHART_WIDTH x CHART_HEIGHT."""
+    """Attention over the video's time, in a box of CHART_WIDTH x CHART_HEIGHT.
 
-    points: str
+    One line of SVG points for each stretch in which the scene camera was awake.
+    """
+
+    lines: tuple[str, ...]
     enter: float | None
     leave: float | None
     enter_y: float
@@ -127,18 +131,28 @@ def headline(entry: Entry) -> str:
     return f"You looked at {what} for {seconds(entry.duration_s)}. It was kept because {why}."
 
 
-def steps(raw: Mapping[str, Any]) -> list[Step]:
-    """The state changes in order, each with the reason the glasses gave at that instant."""
+def steps(raw: Mapping[str, Any]) -> tuple[list[Step], list[Step]]:
+    """The state changes with the reasons given at the time: (what was before, what made this moment).
+
+    A moment is made by the last waking of the camera before it, its opening, and its end.
+    """
     zero = origin_ns(raw)
-    found = []
+    found: list[Step] = []
+    woke = 0
     for change in rows(_evidence(raw).get("changes")):
-        if not isinstance(change, Mapping):
+        at = number(change.get("t_ns")) if isinstance(change, Mapping) else None
+        if at is None:
             continue
-        at = number(change.get("t_ns"))
-        move = MOVES.get((str(change.get("before")), str(change.get("after"))), "The state changed")
-        if at is not None:
-            found.append(Step((at - zero) / 1e9, move, str(change.get("why", ""))))
-    return found
+        move = (str(change.get("before")), str(change.get("after")))
+        if move[0] == "watching" or (move[0] == "keeping" and at <= _start_ns(raw)):
+            woke = len(found)
+        what = MOVES.get(move, "The state changed")
+        found.append(Step((at - zero) / 1e9, what, str(change.get("why", ""))))
+    ended, end_ns = _evidence(raw).get("ended"), number(raw.get("end_ns"))
+    closed = bool(found) and found[-1].what.startswith("The moment ended")
+    if isinstance(ended, str) and end_ns is not None and not closed:
+        found.append(Step((end_ns - zero) / 1e9, "The moment ended", ended))
+    return found[:woke], found[woke:]
 
 
 def thresholds(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -180,31 +194,46 @@ def chart(raw: Mapping[str, Any], entry: Entry) -> Chart | None:
     if len(trace) < 2:
         return None
     zero, end = origin_ns(raw), float(max(entry.end_ns, trace[-1][0]))
-    first = min(zero, trace[0][0])
-    span = max(end - first, 1.0)
+    trace = [(t, p) for t, p in trace if t >= zero] or trace[-1:]
+    span = max(end - zero, 1.0)
     limits = _evidence(raw).get("thresholds")
     limits = limits if isinstance(limits, Mapping) else {}
     enter, leave = number(limits.get("enter_probability")), number(limits.get("leave_probability"))
-    points = " ".join(f"{CHART_WIDTH * (t - first) / span:.1f},{_height(p):.1f}" for t, p in trace)
     return Chart(
-        points=points,
+        lines=_lines(trace, zero, span),
         enter=enter,
         leave=leave,
         enter_y=_height(enter or 0),
         leave_y=_height(leave or 0),
-        kept_x=CHART_WIDTH * max(0.0, entry.start_ns - first) / span,
-        kept_width=CHART_WIDTH * max(0.0, entry.end_ns - max(entry.start_ns, first)) / span,
-        start_s=(first - zero) / 1e9,
-        end_s=(end - zero) / 1e9,
+        kept_x=CHART_WIDTH * max(0.0, entry.start_ns - zero) / span,
+        kept_width=CHART_WIDTH * max(0.0, entry.end_ns - max(entry.start_ns, zero)) / span,
+        start_s=0.0,
+        end_s=span / 1e9,
         peak=max(p for _, p in trace),
     )
+
+
+def _lines(trace: Sequence[tuple[float, float]], zero: float, span: float) -> tuple[str, ...]:
+    """The trace as SVG points, cut where the camera slept."""
+    stretches: list[list[str]] = []
+    last: float | None = None
+    for t_ns, probability in trace:
+        if last is None or t_ns - last > ASLEEP_NS:
+            stretches.append([])
+        stretches[-1].append(f"{CHART_WIDTH * (t_ns - zero) / span:.1f},{_height(probability):.1f}")
+        last = t_ns
+    return tuple(" ".join(points) for points in stretches)
 
 
 def origin_ns(raw: Mapping[str, Any]) -> float:
     """Session time of the video's first frame; of the moment's start if there is no video."""
     video = raw.get("video")
     start = number(video.get("start_ns")) if isinstance(video, Mapping) else None
-    return start if start is not None else number(raw.get("start_ns")) or 0.0
+    return start if start is not None else _start_ns(raw)
+
+
+def _start_ns(raw: Mapping[str, Any]) -> float:
+    return number(raw.get("start_ns")) or 0.0
 
 
 def seconds(value: float) -> str:
@@ -225,11 +254,10 @@ def joules(millijoules: float | None) -> str:
 
 
 def plain(value: Any) -> str:
-    return (
-        f"{value:g}"
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        else str(value)
-    )
+    """A setting's value as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def rows(given: Any) -> list[Any]:

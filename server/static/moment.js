@@ -175,6 +175,12 @@ if (video) {
     box.addEventListener("change", () => draw(video.currentTime));
   }
   new ResizeObserver(() => draw(video.currentTime)).observe(canvas);
+  // The video begins before the moment (pre-roll); show the moment first, rewind for the rest.
+  const toMoment = () => {
+    video.currentTime = Number(article.dataset.beginS);
+  };
+  if (video.readyState >= 1) toMoment();
+  else video.addEventListener("loadedmetadata", toMoment, { once: true });
   follow();
   begin();
 }
