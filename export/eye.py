@@ -27,7 +27,6 @@ from export.onnx_file import (
     Arrays,
     attach,
     count_macs,
-    count_params,
     export_torch,
     parity,
     quantise_int8,
@@ -39,7 +38,7 @@ from models.train_eye import default_data
 
 OUTPUTS = ("ellipse", "openness", "confidence")
 CARD = Path(__file__).parents[1] / "docs" / "models" / "eye.md"
-TOLERANCE = {"float": 2e-3, "half": 0.1, "int8": 4.0}
+TOLERANCE = {"float": 2e-3, "half": 0.1, "int8": 2.0}
 """Largest difference to torch that is accepted, over pixels, log shapes and probabilities alike."""
 COMMAND = "python -m models.train_eye && python -m export.eye"
 
@@ -69,12 +68,10 @@ def read_checkpoint(path: Path) -> tuple[EyeNet, dict[str, Any]]:
 
 
 def spec_of(
-    graph: onnx.ModelProto, path: Path, checkpoint: dict[str, Any], size_px: int, tolerance: float
+    net: EyeNet, macs: int, path: Path, checkpoint: dict[str, Any], tolerance: float
 ) -> ModelSpec:
-    """The contract of the file at `path`, whose version is the hash of its content.
-
-    `graph` is the float graph, in which parameters and multiply-accumulates are counted.
-    """
+    """The contract of the file at `path`, whose version is the hash of its content."""
+    size_px = net.config.size_px
     return ModelSpec(
         name="eye",
         version=hashlib.sha256(path.read_bytes()).hexdigest()[:8],
@@ -108,8 +105,8 @@ def spec_of(
             ),
         ),
         colour="grey",
-        params=count_params(graph),
-        macs=count_macs(graph),
+        params=folded_params(net),
+        macs=macs,
         licence="Apache-2.0 (weights); training data: see trained_on",
         trained_on="MEYE human part, doi:10.5281/zenodo.4488164, persons "
         + ", ".join(checkpoint["figures"]["people"]),
@@ -117,6 +114,12 @@ def spec_of(
         parity_tolerance=tolerance,
         figures={"leave_one_person_out": checkpoint["figures"].get("loso", {}).get("mean", {})},
     )
+
+
+def folded_params(net: EyeNet) -> int:
+    """Learned numbers that stay when batch norms are folded: of each norm's two, one bias a channel."""
+    norms = sum(m.num_features for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    return int(sum(p.numel() for p in net.parameters())) - norms
 
 
 def export_float(net: EyeNet, path: Path) -> None:
@@ -134,10 +137,10 @@ def export_int8(source: Path, path: Path, images: NDArray[np.uint8]) -> None:
     """
     nodes = onnx.load(source).graph.node
     enlarged = {n.output[0] for n in nodes if n.op_type == "Resize"}
-    trunk = [n.name for n in nodes if n.op_type in ("Conv", "Relu", "Resize")][2:]
+    trunk = [n.name for n in nodes if n.op_type == "Conv"][1:-1]
+    trunk += [n.name for n in nodes if n.op_type in ("Relu", "Resize")][1:]
     trunk += [n.name for n in nodes if n.op_type == "Add" and enlarged & set(n.input)]
-    exclude = [n.name for n in nodes if n.name not in trunk]
-    quantise_int8(source, path, calls(images), exclude=exclude)
+    quantise_int8(source, path, calls(images), only=trunk)
 
 
 def export_half(source: Path, path: Path) -> None:
@@ -189,7 +192,7 @@ def compare(models: dict[str, Model], data: EyeSet, rounds: int = 5) -> dict[str
 @click.command()
 @click.option("--checkpoint", type=click.Path(path_type=Path), default=Path("build/eye.pt"))
 @click.option("--data", type=click.Path(path_type=Path), default=None, help="Folder like MEYE's.")
-@click.option("--precision", type=click.Choice(["float", "half", "int8"]), default="half")
+@click.option("--precision", type=click.Choice(["float", "half", "int8"]), default="int8")
 def main(checkpoint: Path, data: Path | None, precision: str) -> None:
     torch.set_num_threads(1)
     people = read_meye(data or default_data())
@@ -199,12 +202,12 @@ def main(checkpoint: Path, data: Path | None, precision: str) -> None:
     export_float(net, paths["float"])
     export_half(paths["float"], paths["half"])
     export_int8(paths["float"], paths["int8"], sample(people, 300, seed=1))
-    graph = onnx.load(paths["float"])
+    macs = count_macs(onnx.load(paths["float"]))
     reference = torch_reference(Shipped(net), OUTPUTS)
     opened = calls(people.images.numpy()[(people.masks.sum((1, 2)) > 0).numpy()][::40])
     differences: dict[str, dict[str, float]] = {}
     for name, tolerance in TOLERANCE.items():
-        spec = spec_of(graph, paths[name], stored, net.config.size_px, tolerance)
+        spec = spec_of(net, macs, paths[name], stored, tolerance)
         attach(paths[name], spec)
         differences[name] = parity(reference, Model(paths[name]), opened)
         print(f"{name}: largest difference {differences[name]}")

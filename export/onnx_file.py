@@ -129,12 +129,14 @@ def quantise_int8(
     calibration: Iterable[Arrays],
     *,
     exclude: Sequence[str] = (),
+    only: Sequence[str] = (),
     method: CalibrationMethod = CalibrationMethod.MinMax,
 ) -> None:
     """Static int8 in QDQ form: uint8 activations, int8 weights, one scale per output channel.
 
     `calibration` is calls as for `parity`; `exclude` names nodes kept in float (a last regression
-    layer often pays for it).
+    layer often pays for it), `only` the nodes to quantise where most stay in float: preparing fuses
+    nodes and names the new ones, which no `exclude` can know.
     """
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
@@ -148,6 +150,7 @@ def quantise_int8(
             weight_type=QuantType.QInt8,
             per_channel=True,
             nodes_to_exclude=list(exclude),
+            nodes_to_quantize=list(only),
             calibrate_method=method,
         )
 

@@ -85,8 +85,12 @@ class EyeNet(nn.Module):
         self.mix16 = conv(c16, c8)
         self.mix8 = conv(c8, c4)
         self.mix4 = conv(c4, c4)
-        self.cell = nn.Conv2d(c4, 6, 1)  # coverage, dx, dy, log E
+        self.covers = nn.Conv2d(c4, 1, 1)
+        self.says = nn.Conv2d(c4, 5, 1)  # dx, dy, log E
         self.whole = nn.Sequential(nn.Linear(c32 + c4 + 1, 32), nn.ReLU(), nn.Linear(32, 2))
+        with torch.no_grad():
+            self.says.weight[:2] *= STEP_PX
+            self.says.bias[:] = torch.tensor([0.0, 0.0, *USUAL_SHAPE])
         self.scale = 1.0 / 64.0
         cells = self.config.size_px // 4
         middle = torch.arange(cells, dtype=torch.float32) * 4.0 + 1.5
@@ -113,10 +117,8 @@ class EyeNet(nn.Module):
 
     def _vote_open(self, x32: Tensor, y4: Tensor) -> dict[str, Tensor]:
         """The vote with every cell's part in it, which training looks at."""
-        cell = self.cell(y4)  # (B, 6, S/4, S/4)
-        coverage = cell[:, 0]
-        centres = self.grid + cell[:, 1:3] * STEP_PX
-        votes = torch.cat([centres, cell[:, 3:6] + SHAPE_OFFSET], 1)
+        coverage = self.covers(y4)[:, 0]  # (B, S/4, S/4)
+        votes = self.says(y4) + F.pad(self.grid, (0, 0, 0, 0, 0, 3))  # (B, 5, S/4, S/4)
         weight = torch.sigmoid(coverage)
         weight = (weight * weight).flatten(1)  # (B, cells)
         mass = weight.sum(1, keepdim=True)
@@ -132,16 +134,13 @@ class EyeNet(nn.Module):
         """The same vote for a fifth of the work: what cells say is linear in their features, so the
         features are averaged first and asked once."""
         features = y4.flatten(2)  # (B, C, cells)
-        kernel, bias = self.cell.weight[:, :, 0, 0], self.cell.bias
-        weight = torch.sigmoid(kernel[:1] @ features + bias[:1])  # (B, 1, cells)
-        weight = (weight * weight).reshape(len(y4), -1, 1)  # (B, cells, 1)
+        weight = torch.sigmoid(self.covers(y4))
+        weight = (weight * weight).reshape(y4.shape[0], -1, 1)  # (B, cells, 1)
         mass = weight.sum(1)  # (B, 1)
         share = 1.0 / (mass + EMPTY)
         there = (features @ weight)[:, :, 0] * share  # (B, C)
         place = (self.grid.flatten(2) @ weight)[:, :, 0] * share  # (B, 2)
-        scale = torch.tensor([STEP_PX, STEP_PX, 1.0, 1.0, 1.0])
-        first = bias[1:] * scale + F.pad(SHAPE_OFFSET[:, 0, 0], (2, 0))
-        said = there @ (kernel[1:] * scale[:, None]).T + first * (mass * share)
+        said = there @ self.says.weight[:, :, 0, 0].T + self.says.bias * (mass * share)
         ellipse = said + F.pad(place, (0, 3))
         summary = torch.cat([x32.mean((2, 3)), there, torch.log(mass + 1e-2)], 1)
         logits = self.whole(summary)
@@ -149,11 +148,11 @@ class EyeNet(nn.Module):
 
 
 STEP_PX = 8.0
-"""Unit of a cell's offset to the centre: a usual pupil's radius at 128 px."""
+"""How much larger offsets to the centre start than other answers: a usual pupil's radius at 128 px."""
+USUAL_SHAPE = (4.0, 4.0, 0.0)
+"""Where the shape starts: log E of a circle of radius e^2 = 7.4 px."""
 EMPTY = 1e-4
 """Keeps the vote defined when no cell sees a pupil."""
-SHAPE_OFFSET = torch.tensor([4.0, 4.0, 0.0])[:, None, None]
-"""Where the shape starts: log E of a circle of radius e^2 = 7.4 px, a usual pupil at 128 px."""
 
 
 def _twice(x: Tensor) -> Tensor:
