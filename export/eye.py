@@ -137,7 +137,7 @@ def export_int8(source: Path, path: Path, images: NDArray[np.uint8]) -> None:
     """
     nodes = onnx.load(source).graph.node
     enlarged = {n.output[0] for n in nodes if n.op_type == "Resize"}
-    trunk = [n.name for n in nodes if n.op_type == "Conv"][1:-1]
+    trunk = [n.name for n in nodes if n.op_type == "Conv"][1:]
     trunk += [n.name for n in nodes if n.op_type in ("Relu", "Resize")][1:]
     trunk += [n.name for n in nodes if n.op_type == "Add" and enlarged & set(n.input)]
     quantise_int8(source, path, calls(images), only=trunk)

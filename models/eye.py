@@ -134,14 +134,16 @@ class EyeNet(nn.Module):
         """The same vote for a fifth of the work: what cells say is linear in their features, so the
         features are averaged first and asked once."""
         features = y4.flatten(2)  # (B, C, cells)
-        weight = torch.sigmoid(self.covers(y4))
+        weight = torch.sigmoid(self.covers.weight[:, :, 0, 0] @ features + self.covers.bias)
         weight = (weight * weight).reshape(y4.shape[0], -1, 1)  # (B, cells, 1)
-        mass = weight.sum(1)  # (B, 1)
+        place = torch.cat([self.grid, torch.ones_like(self.grid[:, :1])], 1).flatten(2)
+        there, where = (features @ weight)[:, :, 0], (place @ weight)[:, :, 0]  # (B, C), (B, 3)
+        mass = where[:, 2:]
         share = 1.0 / (mass + EMPTY)
-        there = (features @ weight)[:, :, 0] * share  # (B, C)
-        place = (self.grid.flatten(2) @ weight)[:, :, 0] * share  # (B, 2)
-        said = there @ self.says.weight[:, :, 0, 0].T + self.says.bias * (mass * share)
-        ellipse = said + F.pad(place, (0, 3))
+        there = there * share
+        # Answers to features, then x, y and 1 at the place: one product for all.
+        answers = [self.says.weight[:, :, 0, 0].T, torch.eye(2, 5), self.says.bias[None]]
+        ellipse = torch.cat([there, where * share], 1) @ torch.cat(answers)
         summary = torch.cat([x32.mean((2, 3)), there, torch.log(mass + 1e-2)], 1)
         logits = self.whole(summary)
         return {"ellipse": ellipse, "open": logits[:, 0], "right": logits[:, 1]}
