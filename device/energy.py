@@ -122,6 +122,8 @@ class EnergyReport:
     """Components for which a power rail was measured, wholly or in part."""
     assumed: tuple[str, ...]
     """Components that the recording does not bring along and the table's rig stands in for."""
+    scene_camera_on_s: float
+    """How long the scene camera was powered: what the whole ratio hangs on."""
     battery_h: float
     """Hours on the table's battery at this session's mean power."""
 
@@ -145,6 +147,7 @@ class EnergyLedger:
     _moments: dict[str, Account] = field(default_factory=dict)
     _history: deque[tuple[int, dict[str, Triple]]] = field(default_factory=deque)
     _now_ns: int = 0
+    _scene_on_ns: int = 0
     _mode: CameraMode = CameraMode.OFF
     _calls: dict[str, int] = field(default_factory=dict)
     _eyes: set[str] = field(default_factory=set)
@@ -208,6 +211,7 @@ class EnergyLedger:
             always_on_j_high=always[2] / 1e15,
             measured=tuple(sorted(self._measured)),
             assumed=assumed,
+            scene_camera_on_s=self._scene_on_ns / 1e9,
             battery_h=self.table.assumed.battery_mwh / mean_mw if mean_mw and hours else 0.0,
         )
 
@@ -219,6 +223,7 @@ class EnergyLedger:
         if passed_ns <= 0:
             return
         on = self._mode is not CameraMode.OFF
+        self._scene_on_ns += passed_ns if on else 0
         self._book("inertial", "inertial", passed_ns)
         self._book("microcontroller", "microcontroller", passed_ns)
         self._book("scene_camera", "scene_camera_on" if on else "scene_camera_off", passed_ns)

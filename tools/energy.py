@@ -77,6 +77,7 @@ def result(report: EnergyReport, source: Source) -> dict[str, Any]:
         "between_moments_j_per_h": per_h(report.between_moments_j),
         "always_on_j_per_h": per_h(report.always_on_j),
         "ratio": report.ratio,
+        "scene_camera_on_share": ratio(report.scene_camera_on_s, report.session_s),
         "ratio_low": ratio(report.total_j_low, report.always_on_j_low),
         "ratio_high": ratio(report.total_j_high, report.always_on_j_high),
         "mean_mw": report.total_j / report.session_s * 1e3 if report.session_s else 0.0,

@@ -100,6 +100,7 @@ def test_components_and_moments_add_up_exactly(lengths: list[int], length_ms: in
     assert of_moments + round(report.between_moments_j * 1e15) == pytest.approx(total, abs=2)
     assert 0 <= of_moments <= total
     assert report.total_j_low <= report.total_j <= report.total_j_high
+    assert report.scene_camera_on_s == pytest.approx(sum(lengths) / 1000)
 
 
 def test_a_power_is_power_times_time_and_a_network_its_work() -> None:
