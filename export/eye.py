@@ -118,7 +118,7 @@ def spec_of(
 
 def folded_params(net: EyeNet) -> int:
     """Learned numbers that stay when batch norms are folded: of each norm's two, one bias a channel."""
-    norms = sum(m.num_features for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    norms: int = sum(m.num_features for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d))
     return int(sum(p.numel() for p in net.parameters())) - norms
 
 
