@@ -12,6 +12,7 @@ BENCHES = {
     "emotion": ("tools.bench.emotion", "Expression from one eye and two, on people never seen."),
     "events": ("tools.bench.events", "Fixations, saccades, pursuits against human raters."),
     "gaze": ("tools.bench.gaze", "Gaze from our pupils against a recording's own gaze."),
+    "install": ("tools.bench.install", "Size of wheel and installation, time to a served page."),
     "pipeline": ("tools.bench.pipeline", "Speed and CPU of the whole loop against always-on."),
     "pupil": ("tools.bench.pupil", "Pupil centre, mask and blinks against pupil-detectors."),
 }
