@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ OUTPUTS = ("ellipse", "openness", "confidence")
 CARD = Path(__file__).parents[1] / "docs" / "models" / "eye.md"
 TOLERANCE = {"float": 2e-3, "half": 0.1, "int8": 2.0}
 """Largest difference to torch that is accepted, over pixels, log shapes and probabilities alike."""
+BENCHES = "Other cameras and people, by `beheld bench pupil` (none of it was trained on)"
 COMMAND = "python -m models.train_eye && python -m export.eye"
 
 
@@ -109,7 +111,8 @@ def spec_of(
         macs=macs,
         licence="Apache-2.0 (weights); training data: see trained_on",
         trained_on="MEYE human part, doi:10.5281/zenodo.4488164, persons "
-        + ", ".join(checkpoint["figures"]["people"]),
+        + ", ".join(p for p in checkpoint["figures"]["people"] if p.isdigit())
+        + "; rendered eyes of the emulator",
         seed=checkpoint["settings"]["seed"],
         parity_tolerance=tolerance,
         figures={"leave_one_person_out": checkpoint["figures"].get("loso", {}).get("mean", {})},
@@ -193,7 +196,13 @@ def compare(models: dict[str, Model], data: EyeSet, rounds: int = 5) -> dict[str
 @click.option("--checkpoint", type=click.Path(path_type=Path), default=Path("build/eye.pt"))
 @click.option("--data", type=click.Path(path_type=Path), default=None, help="Folder like MEYE's.")
 @click.option("--precision", type=click.Choice(["float", "half", "int8"]), default="int8")
-def main(checkpoint: Path, data: Path | None, precision: str) -> None:
+@click.option(
+    "--measured",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="What `beheld bench pupil --json` printed, for the card; the file's name is the row's.",
+)
+def main(checkpoint: Path, data: Path | None, precision: str, measured: tuple[Path, ...]) -> None:
     torch.set_num_threads(1)
     people = read_meye(data or default_data())
     net, stored = read_checkpoint(checkpoint)
@@ -218,8 +227,37 @@ def main(checkpoint: Path, data: Path | None, precision: str) -> None:
     WEIGHTS.mkdir(exist_ok=True)
     (WEIGHTS / "eye.onnx").write_bytes(paths[precision].read_bytes())
     shipped = Model(WEIGHTS / "eye.onnx")
-    write_card(shipped.spec, card_figures(stored, compared, precision), CARD, command=COMMAND)
+    figures = card_figures(stored, compared, precision)
+    if measured:
+        figures[BENCHES] = benches(measured)
+    write_card(shipped.spec, figures, CARD, command=COMMAND)
     print(f"{shipped.path}: {shipped.bytes} bytes, {shipped.spec.macs / 1e6:.2f} MMAC")
+
+
+def benches(measured: tuple[Path, ...]) -> dict[str, Any]:
+    """Rows of the card from the last lines of files, ours and the peer's."""
+    rows: dict[str, Any] = {}
+    columns = (
+        "n",
+        "within_5px",
+        "median_px",
+        "reported",
+        "false_pupil_closed",
+        "blink_f1",
+        "ms_paced",
+    )
+    for path in measured:
+        found = json.loads(path.read_text().strip().splitlines()[-1])
+        row = {name: found.get(name) for name in columns}
+        for blinks in found.get("blinks", {}).values():
+            row["blinks found / labelled / extra"] = (
+                f"{blinks['found']} / {blinks['labelled']} / {blinks['extra']}"
+            )
+        rows[path.stem] = row
+        if found.get("peer"):
+            peer = found["peer"]
+            rows[f"{path.stem}, {peer['name']}"] = {name: peer.get(name) for name in columns}
+    return rows
 
 
 def card_figures(

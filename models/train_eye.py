@@ -28,7 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.eye import EyeNet, EyeNetConfig
-from models.eye_data import Augment, Batch, EyeSet, Pool, ellipses, read_meye
+from models.eye_augment import Augment, Batch, ellipses
+from models.eye_data import EyeSet, Pool, read_meye
 from models.eye_render import EMULATED, Renders, render_people
 
 

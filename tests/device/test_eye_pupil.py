@@ -11,7 +11,8 @@ from device.model import WEIGHTS, fit, load
 from device.pupil import PupilEstimator, PupilGate, _stretch, frame_ellipse
 from device.types import EyeFrame, Pupil
 
-SIZES = [(128, 128), (192, 192), (192, 384), (240, 320), (400, 400), (480, 640), (240, 240)]
+CAMERAS = [(128, 128), (192, 192), (240, 320), (400, 400), (480, 640), (240, 240)]
+SIZES = [*CAMERAS, (192, 384), (1000, 1301)]
 
 
 @pytest.mark.parametrize("shape", SIZES)
@@ -92,7 +93,7 @@ def estimator():
     return PupilEstimator(load("eye"))
 
 
-@pytest.mark.parametrize("shape", SIZES)
+@pytest.mark.parametrize("shape", CAMERAS)
 def test_shipped_weights_find_a_drawn_pupil(estimator, shape):
     height, width = shape
     x, y, radius = 0.47 * width, 0.52 * height, 0.08 * min(height, width)

@@ -8,7 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from models.eye import EyeNet, EyeNetConfig, log_shape  # noqa: E402
-from models.eye_data import Augment, EyeSet, Pool, augment, ellipses  # noqa: E402
+from models.eye_augment import Augment, augment, ellipses  # noqa: E402
+from models.eye_data import EyeSet, Pool  # noqa: E402
 from models.train_eye import TrainEye, ellipse_iou, predict, score, train, wrong_labels  # noqa: E402
 
 
