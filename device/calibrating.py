@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ def fit(
     cameras = _cameras(matched.instants)
     kinds: list[tuple[Camera, Kind]] = []
     for camera in cameras:
-        kinds += [(camera.camera, "pupil"), (camera.camera, "view")]
+        kinds += [(camera.camera, kind) for kind in get_args(Kind)]
     experts = {k: fit_expert(*k, matched.instants, matched.gaze, settings) for k in kinds}
     kinds = [k for k in kinds if experts[k] is not None]
     if not kinds:

@@ -29,7 +29,7 @@ radius of the fovea, so that a thing looked at lies in it."""
 USABLE = 0.5
 """Gaze more likely near than not counts as usable in the figures; stages judge for themselves."""
 
-_PARTS = ("basis", "centre", "offset", "slope", "at", "weight")
+_PARTS = ("basis", "limits", "centre", "offset", "slope", "at", "weight")
 
 
 class Estimate(NamedTuple):
@@ -203,6 +203,7 @@ def _expert_json(expert: Expert) -> dict[str, Any]:
     bumps = expert.bumps
     arrays: Sequence[NDArray[Any]] = (
         expert.basis,
+        expert.limits,
         expert.line.centre,
         expert.line.offset,
         expert.line.slope,
@@ -227,6 +228,7 @@ def _expert(raw: dict[str, Any]) -> Expert:
         camera=Camera(*raw["camera"]),
         kind=raw["kind"],
         basis=arrays["basis"],
+        limits=arrays["limits"],
         line=line,
         bumps=bumps,
         reach=raw["reach"],

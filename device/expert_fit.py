@@ -28,10 +28,12 @@ class FitSettings:
     """Frames closer than a fixation are not independent data."""
     view_features: int = 100
     """Principal components of the view that are regressed on."""
-    view_kept: int = 12
+    view_kept: int = 8
     """Of these, kept in the file to tell a strange view (a closed lid, a moved camera) from a known one."""
     view_stiffness: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
     """Times the mean square of the features."""
+    max_correction_deg: float = 6.0
+    """What the view is asked to correct; a pupil further off was not found."""
     slip: float = 0.003
     """Shift of the view, as a share of its width, that must not move the gaze."""
     bump_lengths: tuple[float, ...] = (1.0, 2.0)
@@ -56,6 +58,8 @@ def fit_expert(
     weight = np.array([_pupil_weight(o) for o in seen])
     if (weight > 0).sum() < settings.min_instants // 2:
         return None
+    if kind == "joint":
+        return _fit_joint(camera, seen, gaze, t_ns, weight, settings)
     return _fit_pupil(camera, seen, gaze, t_ns, weight, settings)
 
 
@@ -85,9 +89,47 @@ def _fit_pupil(
     line = fit_line(x, gaze, weight, stiffness=stiffness, prior=turn)
     reach = max(float(np.quantile(np.hypot(*(x - line.centre).T), 0.95)), 0.5)
     expert = Expert(
-        camera=camera, kind="pupil", line=line, bumps=None, basis=np.zeros((2, 0)), reach=reach
+        camera=camera,
+        kind="pupil",
+        line=line,
+        bumps=None,
+        basis=np.zeros((2, 0)),
+        limits=np.zeros(0),
+        reach=reach,
     )
     return _with_bumps(expert, x, gaze, weight, t_ns, settings)
+
+
+def _fit_joint(
+    camera: Camera,
+    seen: Sequence[Observation],
+    gaze: Floats,
+    t_ns: NDArray[np.int64],
+    weight: Floats,
+    settings: FitSettings,
+) -> Expert | None:
+    """The pupil's line, and what the view says of its errors.
+
+    Beyond the calibrated range it goes on as the pupil does, where the view alone would fall short.
+    """
+    line = _fit_pupil(camera, seen, gaze, t_ns, weight, settings).line
+    left = gaze - line(np.array([pupil_features(o) for o in seen]))
+    # A pupil that is found in the wrong place has errors the view need not learn.
+    sound = (weight > 0) & (np.hypot(*left.T) < settings.max_correction_deg)
+    if sound.sum() < settings.min_instants // 2:
+        return None
+    chosen = [o for o, ok in zip(seen, sound, strict=True) if ok]
+    view = _fit_view(camera, chosen, left[sound], t_ns[sound], settings)
+    return replace(
+        view,
+        kind="joint",
+        line=Line(
+            centre=np.concatenate([line.centre, view.line.centre]),
+            offset=line.offset + view.line.offset,
+            slope=np.concatenate([line.slope, view.line.slope]),
+        ),
+        basis=np.concatenate([np.zeros((2, view.basis.shape[1])), view.basis]),
+    )
 
 
 def _fit_view(
@@ -122,15 +164,16 @@ def _fit_view(
 
     fitted = line(np.ones(len(x), bool), min(settings.view_stiffness, key=cost))
     kept = basis[:, : settings.view_kept]
-    off = (views - mean) - (views - mean) @ kept @ kept.T
+    centre = mean + basis @ fitted.centre
+    along = (views - centre) @ kept
+    off = (views - centre) - along @ kept.T
     return Expert(
         camera=camera,
         kind="view",
-        line=Line(
-            centre=mean + basis @ fitted.centre, offset=fitted.offset, slope=basis @ fitted.slope
-        ),
+        line=Line(centre=centre, offset=fitted.offset, slope=basis @ fitted.slope),
         bumps=None,
         basis=kept,
+        limits=np.maximum(np.quantile(np.abs(along), 0.95, axis=0), 1e-3),
         reach=max(float(np.quantile(np.sqrt((off**2).sum(1)), 0.95)), 1e-3),
     )
 

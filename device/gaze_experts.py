@@ -1,4 +1,4 @@
-"""The experts on gaze: one by the pupil and one by the view of each eye camera, and how they are fused.
+"""The experts on gaze: by the pupil, by the view, and by both, for each eye camera; and how they are fused.
 
 They are fused by the covariance of their errors on moments they were not fitted to, so a camera in
 which no pupil can be found weighs little, and an eye that is lost leaves the rest to the others.
@@ -14,7 +14,8 @@ import numpy as np
 from device.eye_view import Camera, Observation
 from device.gaze_map import Bumps, Floats, Line
 
-Kind = Literal["pupil", "view"]
+Kind = Literal["pupil", "view", "joint"]
+"""By the pupil, by the view, or by the pupil with a correction from the view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,14 +28,17 @@ class Expert:
     bumps: Bumps | None
     basis: Floats
     """(features, k): the directions in which the features moved in calibration; k = 0 for a pupil."""
+    limits: Floats
+    """(k,) how far along each of these directions 95 % of the calibration lay."""
     reach: float
     """How far off the basis 95 % of the calibration lay."""
 
     def features(self, observation: Observation) -> Floats:
-        """(d,): the pupil in hundredths of the image width, or the view."""
+        """(d,): the pupil in hundredths of the image width (2), the view, or both in this order."""
         if self.kind == "view":
             return observation.view.astype(np.float64)
-        return pupil_features(observation)
+        pupil = pupil_features(observation)
+        return pupil if self.kind == "pupil" else np.concatenate([pupil, observation.view])
 
     def predict(self, x: Floats) -> Floats:
         """(n, d) features to (n, 2) degrees."""
@@ -43,8 +47,12 @@ class Expert:
     def strangeness(self, x: Floats) -> Floats:
         """(n,) how far outside what was seen in calibration: 1 inside, growing outside."""
         off = x - self.line.centre
-        off = off - (off @ self.basis) @ self.basis.T
-        return np.asarray(np.maximum(np.sqrt((off**2).sum(1)) / self.reach, 1.0))
+        if self.kind == "joint":
+            off[:, :2] = 0.0  # the pupil's own expert looks after that
+        along = off @ self.basis
+        off = off - along @ self.basis.T
+        beyond = np.max(np.abs(along) / self.limits, axis=1, initial=1.0)
+        return np.asarray(np.maximum(beyond, np.sqrt((off**2).sum(1)) / self.reach))
 
 
 def pupil_features(observation: Observation) -> Floats:
@@ -58,7 +66,7 @@ def opinion(expert: Expert, seen: Observation) -> tuple[Floats, float]:
     """Its gaze (2,) in degrees, NaN where it has none, and the factor on its standard deviation."""
     x = expert.features(seen)[None]
     doubt = float(expert.strangeness(x)[0])
-    if expert.kind == "pupil":
+    if expert.kind != "view":
         confidence = seen.pupil.confidence
         doubt /= float(np.sqrt(min(max(confidence if np.isfinite(confidence) else 0.0, 1e-3), 1.0)))
     return expert.predict(x)[0], doubt
