@@ -10,7 +10,7 @@ Neither set was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -28,6 +28,8 @@ SAME = 0.5
 """IoU from which on two boxes are one."""
 EVERY = 3
 """Of a DAVIS sequence each third frame is looked at: neighbours differ little."""
+CALIBRATE_EVERY = 4
+"""Each fourth photograph calibrates the int8 variant."""
 MIDDLE = Region(left=0.25, top=0.25, right=0.75, bottom=0.75)
 """The baseline that sees nothing."""
 
@@ -60,6 +62,31 @@ def figures(plain: Model, shipped: Model, photos: Path, davis: Path) -> dict[str
     middle = float(np.mean([near(MIDDLE, box) for _, box in frames]))
     rows["middle of the frame"] = {"objects covered": middle}
     return rows
+
+
+def storing(plain: Model, variants: Mapping[str, Path], photos: Path) -> dict[str, Row]:
+    """Other ways to store or compute the network: size, agreement with float at 320 px, time.
+
+    The photographs that calibrated int8 arithmetic (`calibration`) are left out.
+    """
+    pictures = [p for i, p in enumerate(photographs(photos, PHOTO_PX)) if i % CALIBRATE_EVERY]
+    want = [Detector(plain).detect(p) for p in pictures]
+    image = fit(pictures[0], (320, 320))
+    rows: dict[str, Row] = {"float": {"bytes": plain.bytes, "ms": cpu_ms(plain, image)}}
+    for name, path in variants.items():
+        model = Model(path)
+        got = [Detector(model).detect(p) for p in pictures]
+        rows[name] = {
+            "bytes": model.bytes,
+            "F1 to float": agreement(got, want),
+            "ms": cpu_ms(model, image),
+        }
+    return rows
+
+
+def calibration(photos: Path) -> list[dict[str, NDArray[np.uint8]]]:
+    """Calls for the int8 variant."""
+    return [{"image": p[None]} for p in photographs(photos, (320, 320))[::CALIBRATE_EVERY]]
 
 
 def agreement(got: Sequence[list[Detection]], want: Sequence[list[Detection]]) -> float:

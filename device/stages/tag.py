@@ -171,7 +171,7 @@ def attended_thing(found: list[Detection], place: Region, near: float) -> int | 
     or take `near`, the one that is most probable and of its size.
 
     The square root of the overlap lets a cup win against the table under it, but not a doubtful speck
-    against the cup. (On the virtual wearer it is wrong half as often as the smallest box is.)
+    against the cup.
     """
     x, y = (place.left + place.right) / 2, (place.top + place.bottom) / 2
     box = corners(place)
