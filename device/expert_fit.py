@@ -65,7 +65,7 @@ def fit_expert(
 
 def _pupil_weight(observation: Observation) -> float:
     pupil = observation.pupil
-    finite = np.isfinite([pupil.x_px, pupil.y_px, pupil.confidence]).all()
+    finite = np.isfinite([*observation.centre_px, pupil.confidence]).all()
     return float(pupil.confidence) if finite and pupil.confidence >= 0.2 else 0.0
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from device.pupil_centre import refine
 from device.types import Eye, EyeFrame, Pixels, Pupil, Timed
 
 VIEW_PX = 32
@@ -34,6 +35,8 @@ class Observation(Timed):
     """The pupil and the view of one eye frame."""
 
     pupil: Pupil
+    centre_px: tuple[float, float]
+    """The pupil's centre, refined in the frame itself."""
     view: NDArray[np.float32]
     """(VIEW_PX * VIEW_PX,) float32, zero mean, unit variance."""
     width_px: int
@@ -57,6 +60,7 @@ def observe(frame: EyeFrame, pupil: Pupil) -> Observation:
     return Observation(
         t_ns=frame.t_ns,
         pupil=pupil,
+        centre_px=refine(frame.pixels, pupil),
         view=view(frame.pixels),
         width_px=width_px,
         height_px=height_px,

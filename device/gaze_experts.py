@@ -57,8 +57,8 @@ class Expert:
 
 def pupil_features(observation: Observation) -> Floats:
     """(2,) pupil centre from the image centre, hundredths of the image width; y down."""
-    pupil, width_px, height_px = observation.pupil, observation.width_px, observation.height_px
-    centre = (pupil.x_px - width_px / 2, pupil.y_px - height_px / 2)
+    (x_px, y_px), width_px = observation.centre_px, observation.width_px
+    centre = (x_px - width_px / 2, y_px - observation.height_px / 2)
     return np.asarray(centre, dtype=np.float64) * (100.0 / width_px)
 
 

@@ -16,7 +16,7 @@ class Wearer:
     """Looks at random places within +-`range_deg`, 0.3 s each; frames at 50 Hz."""
 
     def __init__(
-        self, seed: int = 1, *, range_deg: float = 12.0, cameras: int = 1, noise_px: float = 0.15
+        self, seed: int = 1, *, range_deg: float = 12.0, cameras: int = 1, noise_px: float = 0.5
     ) -> None:
         self.rng = np.random.default_rng(seed)
         self.range_deg = range_deg

@@ -32,7 +32,9 @@ def misses(
 
 
 def with_pupil(observation: Observation, **change: float) -> Observation:
-    return dataclasses.replace(observation, pupil=dataclasses.replace(observation.pupil, **change))
+    pupil = dataclasses.replace(observation.pupil, **change)
+    centre_px = (pupil.x_px, pupil.y_px) if "x_px" in change else observation.centre_px
+    return dataclasses.replace(observation, pupil=pupil, centre_px=centre_px)
 
 
 def test_new_looks_are_found_to_a_fraction_of_a_degree(fitted: Calibration) -> None:
