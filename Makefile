@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
+# Small matrices: BLAS threads spin longer than they work.
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: demo test check format train-setup clean
 
