@@ -35,6 +35,7 @@ from export.onnx_file import (
 )
 from models.eye import EyeNet, EyeNetConfig
 from models.eye_data import EyeSet, read_meye
+from models.eye_render import EMULATED
 from models.train_eye import default_data
 
 OUTPUTS = ("ellipse", "openness", "confidence")
@@ -112,7 +113,9 @@ def spec_of(
         licence="Apache-2.0 (weights); training data: see trained_on",
         trained_on="MEYE human part, doi:10.5281/zenodo.4488164, persons "
         + ", ".join(p for p in checkpoint["figures"]["people"] if p.isdigit())
-        + "; rendered eyes of the emulator",
+        + (
+            "; rendered eyes of the emulator" if EMULATED in checkpoint["figures"]["people"] else ""
+        ),
         seed=checkpoint["settings"]["seed"],
         parity_tolerance=tolerance,
         figures={"leave_one_person_out": checkpoint["figures"].get("loso", {}).get("mean", {})},
