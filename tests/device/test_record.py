@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from device.types import (
     Value,
 )
 from device.video import H264Encoder
+from tests.small_disk import small_disk
 
 SECOND_NS = 1_000_000_000
 HEADER = SessionHeader(
@@ -332,20 +333,21 @@ def test_decisions_are_recorded_and_not_replayed(tmp_path: Path) -> None:
     assert topics == ["/session", "/eye/left", "/gaze", "/moment"]
 
 
-def test_disk_full_while_recording(tmp_path: Path, small_disk: Callable[[int], None]) -> None:
+def test_disk_full_while_recording(tmp_path: Path) -> None:
     path = tmp_path / "full.mcap"
     values = session(6.0)
     recorder = Recorder(path, HEADER, RecordSettings(chunk_ms=200))
-    small_disk(30_000)
-    taken = 0
-    with pytest.raises(StorageError, match=r"full\.mcap: .* s of the session"):
-        for value in values:
-            recorder(value)
-            taken += 1
+    with small_disk(30_000):
+        taken = 0
+        with pytest.raises(StorageError, match=r"full\.mcap: .* s of the session"):
+            for value in values:
+                recorder(value)
+                taken += 1
     reached_ns = values[taken].t_ns
     assert reached_ns > SECOND_NS, "the disk was full before anything was recorded"
-    recorder(values[0])  # takes nothing more, and does not stop the loop
-    recorder.close()
+    with small_disk(30_000):
+        recorder(values[0])  # takes nothing more, and does not stop the loop
+        recorder.close()
     got = read(path)
     assert max(v.t_ns for v in got) >= reached_ns - SECOND_NS
 

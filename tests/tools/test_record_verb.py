@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from made_recordings import film, mapping, mapping_rows
 from device.record import SessionSource
 from device.sources.camera import AlwaysOn
 from device.types import Gaze, SceneFrame, Value
+from tests.small_disk import small_disk
 from tools.cli import main
 from tools.open_source import open_source
 
@@ -68,11 +68,11 @@ def test_record_overwrites_only_by_force(
 
 
 def test_disk_full_leaves_nothing_behind(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], small_disk: Callable[[int], None]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out = mapping(tmp_path / "m", mapping_rows()), tmp_path / "out.mcap"
-    small_disk(8_000)
-    assert beheld("record", folder, "--out", out) == 2
+    with small_disk(8_000):
+        assert beheld("record", folder, "--out", out) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "out.mcap" in said
