@@ -67,7 +67,11 @@ def make_services(settings: ServerSettings) -> Services:
         raise ServerError(
             f"{settings.data_dir}: cannot be used ({error.strerror}); choose another --data-dir"
         ) from error
-    database = Database(settings.database)
+    database = Database(
+        settings.database_url or settings.database,
+        backups=settings.data_dir / "backups",
+        without_backup=settings.migrate_without_backup,
+    )
     index = Index(database)
     custody = Custody(settings, media, index, key)
     custody.reconcile()

@@ -1,13 +1,13 @@
-"""The index: SQLite in plain sight, one writer, synchronous to the disk.
+"""The index's database: SQLite in plain sight by default, PostgreSQL for many wearers, one code.
 
-Everything in it about moments can be made again from the media folder and its sidecars
-(`server.index.rebuild`); what cannot (people, sessions, pairings) is small.
+Everything in it about moments can be made again from the media and its sidecars (`server.rebuild`).
+A write is one transaction, alone: in this process by a lock, between processes by SQLite's own lock
+or PostgreSQL's advisory one, so that "read, decide, write" needs no second thought anywhere. It is on
+the disk when its block ends.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,46 +15,89 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DatabaseError, DataError
 
+from server.backup import dump_postgres, save_sqlite
 from server.migrations import MIGRATIONS
-from server.problems import ServerError
+from server.problems import Problem, ServerError
+from server.words import Fts5Words, TsvectorWords, WordIndex
+
+_ONE_WRITER = 7_262_113  # PostgreSQL's advisory lock for whoever writes to a Beheld database
 
 
 class Database:
-    """Many readers, one writer at a time; a write is on the disk when the block ends."""
+    """Many readers, one writer at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(
+        self, address: Path | str, *, backups: Path | None = None, without_backup: bool = False
+    ) -> None:
+        """`address` is a file (SQLite) or `postgresql://user@host/name`; brings its schema up to date.
+
+        `backups` is where a verified copy goes before the schema changes (default: beside the file).
+        Raises ServerError: unreachable, from a newer version, or no copy could be made (unless
+        `without_backup`).
+        """
+        self.postgres = isinstance(address, str) and address.startswith(("postgres:", "postgresql"))
+        self.address = address if isinstance(address, str) else str(address)
+        self.words: WordIndex = TsvectorWords() if self.postgres else Fts5Words()
         self._writer = threading.Lock()
-        self._engine = create_engine(
-            f"sqlite:///{path}",
-            connect_args={"timeout": 30, "check_same_thread": False},
-            pool_size=8,
-            max_overflow=32,
+        self._engine = _postgres(self.address) if self.postgres else _sqlite(self.address)
+        try:
+            self._migrate(backups, without_backup)
+        except DatabaseError as error:
+            self.close()
+            why = str(error.orig).strip().splitlines()[0]
+            raise ServerError(
+                f"{self.plain_address}: the database cannot be opened ({why})"
+            ) from error
+        except ServerError:
+            self.close()
+            raise
+
+    @property
+    def plain_address(self) -> str:
+        """The address without a password, for messages."""
+        return (
+            str(self._engine.url.render_as_string(hide_password=True))
+            if self.postgres
+            else self.address
         )
-        event.listen(self._engine, "connect", _on_connect)
-        event.listen(self._engine, "begin", _on_begin)
-        self._migrate()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view; never waits for the writer."""
-        with self._engine.connect() as connection, connection.begin():
-            yield connection
+        with self._engine.connect() as plain:
+            level = {"isolation_level": "REPEATABLE READ"} if self.postgres else {}
+            with (
+                _said_plainly(),
+                plain.execution_options(**level) as connection,
+                connection.begin(),
+            ):
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction, exclusive in this process by a lock and between processes by SQLite."""
+        """One transaction, the only one that writes."""
         with self._writer, self._engine.connect() as plain:
             connection = plain.execution_options(beheld_write=True)
-            with connection.begin():
+            with _said_plainly(), connection.begin():
+                if self.postgres:
+                    connection.execute(
+                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_WRITER}
+                    )
                 yield connection
 
     def close(self) -> None:
         self._engine.dispose()
 
-    def _migrate(self) -> None:
+    def backup(self, target: Path) -> Path:
+        """Write a verified copy to `target`: an SQLite file, or a pg_dump archive."""
+        if self.postgres:
+            return dump_postgres(self._engine.url, target)
+        return save_sqlite(Path(self.address), target)
+
+    def _migrate(self, backups: Path | None, without_backup: bool) -> None:
         with self.write() as db:
             db.execute(
                 text(
@@ -62,20 +105,21 @@ class Database:
                     " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_utc TEXT NOT NULL)"
                 )
             )
-            done = int(
-                db.execute(text("SELECT coalesce(max(number), 0) FROM migrations")).scalar_one()
-            )
-        if done > len(MIGRATIONS):
+            done = _schema(db)
+        known = len(MIGRATIONS)
+        if done > known:
             raise ServerError(
-                f"{self.path}: made by a newer Beheld (schema {done}, this one knows "
-                f"{len(MIGRATIONS)}); install that version, nothing was changed"
+                f"{self.plain_address}: made by a newer Beheld (schema {done}, this one knows "
+                f"{known}); install that version, nothing was changed"
             )
-        if 0 < done < len(MIGRATIONS):
-            backup(
-                self.path, self.path.parent / "backups" / f"before-schema-{len(MIGRATIONS)}.sqlite3"
-            )
-        for number, step in enumerate(MIGRATIONS[done:], start=done + 1):
+        if 0 < done < known and not without_backup:
+            folder = backups or Path(self.address).parent / "backups"
+            ending = "pgdump" if self.postgres else "sqlite3"
+            self.backup(folder / f"before-schema-{known}.{ending}")
+        for number, step in enumerate(MIGRATIONS, start=1):
             with self.write() as db:  # applying and recording share a transaction
+                if number <= _schema(db):  # done before, or by another process just now
+                    continue
                 step(db)
                 db.execute(
                     text("INSERT INTO migrations VALUES (:number, :name, :now)"),
@@ -83,26 +127,47 @@ class Database:
                 )
 
 
-def backup(database: Path, target: Path) -> Path:
-    """Copy a live database and check the copy. Raises ServerError if the copy is not sound."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with sqlite3.connect(database) as source, sqlite3.connect(target) as copy:
-        source.backup(copy)
-        verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
-    source.close()
-    copy.close()
-    os.chmod(target, 0o600)  # noqa: PTH101 - one call, no second Path
-    if verdict != "ok":
-        raise ServerError(f"{target}: the copy of {database} is damaged ({verdict})")
-    return target
-
-
 def utc_now() -> str:
     """Now as ISO 8601 with milliseconds and offset; sorts as text."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _on_connect(connection: Any, record: Any) -> None:
+def _schema(db: Connection) -> int:
+    return int(db.execute(text("SELECT coalesce(max(number), 0) FROM migrations")).scalar_one())
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """Text that no database can hold (a NUL, half a character) is the asker's mistake."""
+    try:
+        yield
+    except (DataError, UnicodeEncodeError) as error:
+        raise Problem(422, "bad-text", "a text has characters that cannot be stored") from error
+
+
+def _sqlite(path: str) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": 30, "check_same_thread": False},
+        pool_size=8,
+        max_overflow=32,
+    )
+    event.listen(engine, "connect", _on_sqlite_connect)
+    event.listen(engine, "begin", _on_sqlite_begin)
+    return engine
+
+
+def _postgres(address: str) -> Engine:
+    url = "postgresql+psycopg:" + address.partition(":")[2]
+    try:
+        return create_engine(url, pool_size=8, max_overflow=32, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise ServerError(
+            "PostgreSQL needs the extra 'postgres' (pip install 'beheld[server,postgres]')"
+        ) from error
+
+
+def _on_sqlite_connect(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions are ours, not the driver's
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
@@ -112,6 +177,6 @@ def _on_connect(connection: Any, record: Any) -> None:
     cursor.close()
 
 
-def _on_begin(connection: Connection) -> None:
+def _on_sqlite_begin(connection: Connection) -> None:
     write = connection.get_execution_options().get("beheld_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -126,7 +126,31 @@ class Index:
         }
         with self._db.write() as db:
             _insert_receipt(db, device_id, manifest, receipt, received_utc)
-            _insert_moment(db, row, record)
+            self._insert(db, row, record)
+
+    def _insert(self, db: Connection, row: Mapping[str, Any], record: records.Record) -> None:
+        names = ", ".join(row)
+        places = ", ".join(f":{name}" for name in row)
+        number = db.execute(
+            text(
+                f"INSERT INTO moments ({names}) VALUES ({places})"
+                " ON CONFLICT DO NOTHING RETURNING number"
+            ),
+            row,
+        ).scalar_one_or_none()
+        if number is None:
+            return
+        for tag in record.tags:
+            db.execute(
+                text("INSERT INTO tags VALUES (:n, :name, :probability, :attended, 'glasses')"),
+                {
+                    "n": number,
+                    "name": tag.name,
+                    "probability": tag.probability,
+                    "attended": tag.attended,
+                },
+            )
+        self._db.words.put(db, int(number), str(row["words"]))
 
     def receipt(self, device_id: str, snippet_id: str) -> tuple[str, str] | None:
         """(receipt text, signature) given for a snippet before."""
@@ -161,7 +185,10 @@ class Index:
                 ),
                 {"limit": limit},
             ).all()
-        return [Day(day=r[0], moments=r[1], attended_s=r[2], energy_mj=r[3]) for r in rows]
+        return [
+            Day(day=r[0], moments=int(r[1]), attended_s=float(r[2]), energy_mj=float(r[3]))
+            for r in rows
+        ]
 
     def of_day(self, day: str) -> tuple[Entry, ...]:
         """A day's moments in the order they happened."""
@@ -179,7 +206,7 @@ class Index:
         tag: str | None = None,
     ) -> Page:
         """Moments newest first, a page at a time; only of one day or with one tag if asked."""
-        where, values = ["1"], {"limit": limit + 1}
+        where, values = ["TRUE"], {"limit": limit + 1}
         conditions: dict[str, Any] = dict(values)
         if day is not None:
             where.append("m.local_day = :day")
@@ -199,17 +226,16 @@ class Index:
 
     def search(self, words: str, *, cursor: str | None = None, limit: int = 50) -> Page:
         """Moments that have every word (the last may be a beginning), newest first."""
-        query = match(words)
-        if not query:
+        found = self._db.words.condition(words)
+        if found is None:
             return Page((), None)
-        conditions: dict[str, Any] = {"query": query, "limit": limit + 1}
+        conditions: dict[str, Any] = {**found[1], "limit": limit + 1}
         after = ""
         if cursor is not None:
             conditions |= _cursor(cursor)
             after = " AND (m.start_utc, m.key) < (:after_utc, :after_key)"
         entries = self._entries(
-            f"SELECT {_COLUMNS} FROM moments m"
-            " WHERE m.number IN (SELECT rowid FROM moments_fts WHERE moments_fts MATCH :query)"
+            f"SELECT {_COLUMNS} FROM moments m WHERE {found[0]}"
             f"{after} ORDER BY m.start_utc DESC, m.key DESC LIMIT :limit",
             conditions,
         )
@@ -277,7 +303,7 @@ class Index:
             )
             for name in clean:
                 db.execute(
-                    text("INSERT INTO tags VALUES (:n, :name, NULL, 1, 'owner')"),
+                    text("INSERT INTO tags VALUES (:n, :name, NULL, TRUE, 'owner')"),
                     {"n": entry.number, "name": name},
                 )
             words = db.execute(
@@ -285,17 +311,17 @@ class Index:
             ).scalar_one()
             title = clean[0] if clean else "Something looked at"
             db.execute(
-                text("UPDATE moments SET title = :title, reviewed = 1 WHERE number = :n"),
+                text("UPDATE moments SET title = :title, reviewed = TRUE WHERE number = :n"),
                 {"title": title, "n": entry.number},
             )
-            _index_words(db, entry.number, " ".join((str(words), *clean)))
+            self._db.words.put(db, entry.number, " ".join((str(words), *clean)))
         return self.entry(key)
 
     def remove(self, key: str) -> None:
         """Forget a moment; its receipt stays, so that the glasses do not send it again."""
         entry = self.entry(key)
         with self._db.write() as db:
-            db.execute(text("DELETE FROM moments_fts WHERE rowid = :n"), {"n": entry.number})
+            self._db.words.drop(db, entry.number)
             db.execute(text("DELETE FROM moments WHERE number = :n"), {"n": entry.number})
 
     def _entries(self, query: str, values: Mapping[str, Any]) -> tuple[Entry, ...]:
@@ -305,22 +331,13 @@ class Index:
         return tuple(_entry(row, tags.get(int(row["number"]), ())) for row in rows)
 
 
-def match(words: str) -> str:
-    """A search as people type it, as an FTS5 query in which nothing they type has a meaning."""
-    tokens = [
-        "".join(c for c in word if c.isalnum()) for word in words.replace("-", " ").split()[:12]
-    ]
-    quoted = [f'"{token}"' for token in tokens if token]
-    return " ".join([*quoted[:-1], f"{quoted[-1]}*"]) if quoted else ""
-
-
 def _insert_receipt(
     db: Connection, device_id: str, manifest: Manifest, receipt: tuple[str, str], received_utc: str
 ) -> None:
     db.execute(
         text(
-            "INSERT OR IGNORE INTO receipts VALUES"
-            " (:device, :snippet, :sha256, :receipt, :signature, :received)"
+            "INSERT INTO receipts VALUES"
+            " (:device, :snippet, :sha256, :receipt, :signature, :received) ON CONFLICT DO NOTHING"
         ),
         {
             "device": device_id,
@@ -330,35 +347,6 @@ def _insert_receipt(
             "signature": receipt[1],
             "received": received_utc,
         },
-    )
-
-
-def _insert_moment(db: Connection, row: Mapping[str, Any], record: records.Record) -> None:
-    names = ", ".join(row)
-    places = ", ".join(f":{name}" for name in row)
-    number = db.execute(
-        text(f"INSERT OR IGNORE INTO moments ({names}) VALUES ({places}) RETURNING number"), row
-    ).scalar_one_or_none()
-    if number is None:
-        return
-    for tag in record.tags:
-        db.execute(
-            text("INSERT INTO tags VALUES (:n, :name, :probability, :attended, 'glasses')"),
-            {
-                "n": number,
-                "name": tag.name,
-                "probability": tag.probability,
-                "attended": tag.attended,
-            },
-        )
-    _index_words(db, int(number), str(row["words"]))
-
-
-def _index_words(db: Connection, number: int, words: str) -> None:
-    db.execute(text("DELETE FROM moments_fts WHERE rowid = :n"), {"n": number})
-    db.execute(
-        text("INSERT INTO moments_fts (rowid, words) VALUES (:n, :words)"),
-        {"n": number, "words": words},
     )
 
 

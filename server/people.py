@@ -220,7 +220,9 @@ class People:
         self._hasher = PasswordHasher()
         self._nobody = self._hasher.hash(secrets.token_hex(16))
         with self._db.write() as db:
-            db.execute(text("INSERT OR IGNORE INTO people VALUES (1, 'owner', 'owner', NULL)"))
+            db.execute(
+                text("INSERT INTO people VALUES (1, 'owner', 'owner', NULL) ON CONFLICT DO NOTHING")
+            )
 
     def new_login_key(self) -> str:
         """A one-time sign-in key for the owner, for whoever may run commands on the server."""

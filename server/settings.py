@@ -11,6 +11,14 @@ class ServerSettings:
     """Settings of one server. `data_dir` holds everything it keeps: media, index, keys."""
 
     data_dir: Path
+    database_url: str = ""
+    """`postgresql://user@host/name` for many wearers; empty is SQLite in `data_dir`."""
+    media_url: str = ""
+    """`s3://bucket/prefix` for many wearers; empty is the folder `media` in `data_dir`."""
+    media_endpoint: str = ""
+    """Address of an S3-compatible store that is not Amazon's; keys come from the AWS_ variables."""
+    migrate_without_backup: bool = False
+    """Change the schema even where no verified copy can be made first (PostgreSQL without pg_dump)."""
     name: str = "Beheld"
     """What the pages call this server."""
     public_url: str = ""

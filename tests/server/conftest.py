@@ -13,6 +13,7 @@ from device.identity import Identity, pair
 from server.embedded import start
 from server.settings import ServerSettings
 from tests.server.companion import World
+from tests.server.postgres import Cluster, cluster
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +55,10 @@ def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
 @pytest.fixture
 def world(make_world: Callable[..., World]) -> World:
     return make_world()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A real PostgreSQL server; skips where none is installed."""
+    with cluster() as made:
+        yield made
