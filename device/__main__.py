@@ -59,6 +59,20 @@ class Outcome:
     energy: EnergyReport
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRun:
+    """What a session that goes on for hours has different from a replay."""
+
+    spool: Path | None = None
+    """Where snippets go, one folder for all sessions."""
+    keep_records: int | None = None
+    """How many of the last moment records stay in memory (and in `moments.json`)."""
+    guard: Callable[[str, Sink], Sink] = lambda name, sink: sink
+    """Wraps a sink whose failure must not end the session."""
+    report: Report | None = None
+    """Filled while the session runs."""
+
+
 def load_models(folder: Path = WEIGHTS) -> dict[str, Model]:
     """The networks of the main job. Raises ModelError naming the file that cannot be used."""
     return {name: load(name, folder) for name in MODELS}
@@ -102,6 +116,7 @@ def run_session(
     calibration: Calibration | None = None,
     extra_sinks: Sequence[Sink] = (),
     progress: Callable[[int], None] = lambda t_ns: None,
+    live: LiveRun | None = None,
 ) -> Outcome:
     """Run a source through the loop into `out/spool`, `out/moments.json` and `out/session.json`.
 
@@ -111,9 +126,19 @@ def run_session(
     models = models or load_models()
     header = source.header
     ledger = EnergyLedger(EnergyTable.shipped(), models, header)
-    writer = SnippetWriter(out / "spool", header, ledger.moment)
-    sinks: list[Sink] = [source.camera, ledger, writer, *extra_sinks]
-    report = run(source, stages(header, models, settings, calibration), sinks, progress=progress)
+    live = live or LiveRun()
+    writer = SnippetWriter(live.spool or out / "spool", header, ledger.moment)
+    sinks: list[Sink] = [source.camera, ledger, live.guard("snippets", writer), *extra_sinks]
+    keep = live.keep_records
+    if keep is not None:
+        sinks.append(lambda value: writer.records.__delitem__(slice(None, -keep)))
+    report = run(
+        source,
+        stages(header, models, settings, calibration),
+        sinks,
+        progress=progress,
+        report=live.report,
+    )
     energy = ledger.close(report.session_ns)
     content = dumps(writer.records).encode()
     atomic_write(out / "moments.json", content)

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from device.sources.camera import SceneCamera
-from device.types import EyeFrame, Gap, Gaze, SceneFrame, ScenePacket, SessionHeader, Value
+from device.types import (
+    DeviceEvent,
+    EyeFrame,
+    Gap,
+    Gaze,
+    SceneFrame,
+    ScenePacket,
+    SessionHeader,
+    Value,
+)
 
 Sink = Callable[[Value], None]
 
@@ -78,15 +87,21 @@ def run(
     sinks: Sequence[Sink],
     *,
     progress: Callable[[int], None] = lambda t_ns: None,
+    report: Report | None = None,
 ) -> Report:
-    """Drive a session from its first value to its last; never stopped by a late value."""
-    report = Report(stages={stage.name: StageProfile() for stage in stages})
+    """Drive a session from its first value to its last; never stopped by a late value.
+
+    Give a `report` to read it while the session runs.
+    """
+    report = Report() if report is None else report
+    report.stages.update({stage.name: StageProfile() for stage in stages})
     wall, cpu = time.perf_counter(), time.process_time()
     watch = Coverage(source.header.brings_gaze)
     newest: dict[str, int] = {}
     for value in source:
         stream = stream_of(value)
-        if value.t_ns < newest.get(stream, value.t_ns) or value.t_ns < 0:
+        late = value.t_ns < newest.get(stream, value.t_ns) and not isinstance(value, Gap)
+        if late or value.t_ns < 0:
             report.late[stream] += 1
             continue
         newest[stream] = value.t_ns
@@ -167,12 +182,15 @@ class Coverage:
         self._seen_any = False
         self._gaps: list[Gap] = []
         self._other_ns = -1
+        self._known: tuple[int, str] | None = None
 
     def see(self, value: Value) -> Gap | None:
         """The gap that this value ends, if there was one."""
         if not isinstance(value, self._kind):
             if isinstance(value, SceneFrame | ScenePacket):
                 self._other_ns = value.t_ns
+            elif isinstance(value, DeviceEvent):
+                self._hear(value)
             return None
         gap = self._gap_to(value.t_ns, self._tolerance_ns)
         self._last_ns = value.t_ns
@@ -191,11 +209,20 @@ class Coverage:
         report.gap_ns = sum(g.duration_ns for g in self._gaps)
         report.seen_ns = end_ns - report.gap_ns
 
+    def _hear(self, event: DeviceEvent) -> None:
+        """A fault or the privacy switch may be why nothing is seen."""
+        if event.name == "fault":
+            self._known = (event.t_ns, str(event.value))
+        elif event.name == "privacy" and event.value:
+            self._known = (event.t_ns, "the privacy switch was closed")
+
     def _gap_to(self, t_ns: int, tolerance_ns: int) -> Gap | None:
         if t_ns - self._last_ns <= tolerance_ns:
             return None
         running = self._other_ns > self._last_ns
         cause = f"no {self._stream} data while the scene ran" if running else "nothing was recorded"
+        if self._known is not None and self._known[0] >= self._last_ns - self._tolerance_ns:
+            cause = self._known[1]
         gap = Gap(start_ns=self._last_ns, end_ns=t_ns, stream=self._stream, cause=cause)
         self._gaps.append(gap)
         return gap

@@ -17,15 +17,15 @@ from typing import Any
 
 import click
 
-from device.__main__ import Settings
+from device.glasses.settings import LiveSettings
 from tools.cli import LazyGroup, beheld
 
 DOCS = Path(__file__).parents[1] / "docs"
 WIDTH = 88
 CONFIG_INTRO = (
     "Written by `python -m tools.reference`; a test holds it current. Settings are given as TOML to "
-    "`beheld replay --config FILE`; what is not named keeps its default, and a name that does not "
-    "exist is refused."
+    "`beheld replay --config FILE` (the tables of the loop) and `beheld run --config glasses.toml` (all "
+    "of them); what is not named keeps its default, and a name that does not exist is refused."
 )
 
 
@@ -57,8 +57,8 @@ def config_page() -> str:
         "# Settings",
         CONFIG_INTRO,
     ]
-    hints = typing.get_type_hints(Settings)
-    for item in dataclasses.fields(Settings):
+    hints = typing.get_type_hints(LiveSettings)
+    for item in dataclasses.fields(LiveSettings):
         kind = hints[item.name]
         parts += [f"## [{item.name}]", inspect.cleandoc(kind.__doc__ or "")]
         rows = ["| setting | default | what it is |", "|---|---|---|"]
@@ -69,9 +69,9 @@ def config_page() -> str:
 
 def undocumented() -> list[str]:
     """Settings without a docstring beneath them whose name alone does not say what they are."""
-    hints = typing.get_type_hints(Settings)
+    hints = typing.get_type_hints(LiveSettings)
     missing = []
-    for item in dataclasses.fields(Settings):
+    for item in dataclasses.fields(LiveSettings):
         kind = hints[item.name]
         missing += [f"{item.name}.{n}" for n, _, meaning in _defaults(kind) if not meaning]
     return missing
@@ -100,7 +100,15 @@ def _defaults(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
 
 
 def _field_docs(kind: type) -> dict[str, str]:
-    """The string beneath each field, as one line."""
+    """The string beneath each field, as one line; a field of a parent class keeps the parent's."""
+    found: dict[str, str] = {}
+    for parent in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(parent):
+            found |= _own_field_docs(parent)
+    return found
+
+
+def _own_field_docs(kind: type) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(tree, ast.ClassDef)
     found: dict[str, str] = {}

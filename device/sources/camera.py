@@ -24,6 +24,11 @@ class SceneCamera:
         self.asked += 1
         return self._ready_ns is not None and t_ns >= self._ready_ns
 
+    def ready(self, awake: bool) -> None:
+        """Switch it at once, for a source that is told from outside the loop."""
+        self.mode = CameraMode.FULL if awake else CameraMode.OFF
+        self._ready_ns = 0 if awake else None
+
     def __call__(self, value: Value) -> None:
         """As a sink: follow the `CameraRequest`s that pass."""
         if not isinstance(value, CameraRequest):

@@ -1,0 +1,103 @@
+"""What the cameras are to do now: asked by their threads, changed by the loop and the privacy switch."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from device.glasses.settings import LiveSettings
+from device.posture import Posture
+from device.sources.camera import SceneCamera
+from device.types import CameraMode, Value
+
+
+class Controls:
+    """Shared by threads. While `private` no camera runs, whatever else is wanted."""
+
+    def __init__(self, settings: LiveSettings) -> None:
+        self._settings = settings
+        self._changed = threading.Condition()
+        self.scene = LiveSceneCamera(self, settings.scene.settle_ms)
+        self.private = False
+        self.posture = Posture.NORMAL
+
+    def set_private(self, on: bool) -> None:
+        """Close or open the shutter of all cameras; theirs threads notice within a frame."""
+        self.private = on
+        if on:
+            self.scene.ready(False)
+        self.changed()
+
+    def set_posture(self, posture: Posture) -> None:
+        """Other rates from the next frame on."""
+        self.posture = posture
+        self.changed()
+
+    def changed(self) -> None:
+        """Wake the threads that wait for work."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> None:
+        """Until something may have changed."""
+        with self._changed:
+            self._changed.wait(timeout_s)
+
+    def eye_rate_hz(self, rate_hz: float) -> float:
+        """Rate of an eye camera whose normal rate is given; 0 while it must not run."""
+        return 0.0 if self.private else rate_hz * self._settings.posture.eye_rate(self.posture)
+
+    def scene_rate_hz(self) -> float:
+        """Rate of the scene camera; 0 while it sleeps."""
+        if self.private or self.scene.mode is CameraMode.OFF:
+            return 0.0
+        return self._settings.scene.rate_hz * self._settings.posture.scene_rate(self.posture)
+
+
+class LiveSceneCamera(SceneCamera):
+    """The switch of the scene camera as a sink; its thread is woken at once."""
+
+    def __init__(self, controls: Controls, settle_ms: float) -> None:
+        super().__init__(start_ns=round(settle_ms * 1e6))
+        self._controls = controls
+
+    def __call__(self, value: Value) -> None:
+        if self._controls.private:
+            return
+        before = self.mode
+        super().__call__(value)
+        if self.mode is not before:
+            self._controls.changed()
+
+
+@dataclass(frozen=True, slots=True)
+class EyeWanted:
+    """`Wanted` of `device/sources/video_camera.py` for an eye camera."""
+
+    controls: Controls
+    normal_hz: float
+
+    def rate_hz(self) -> float:
+        return self.controls.eye_rate_hz(self.normal_hz)
+
+    def wait(self, timeout_s: float) -> None:
+        self.controls.wait(timeout_s)
+
+    def settled(self, t_ns: int) -> bool:
+        return not self.controls.private
+
+
+@dataclass(frozen=True, slots=True)
+class SceneWanted:
+    """The same for the scene camera."""
+
+    controls: Controls
+
+    def rate_hz(self) -> float:
+        return self.controls.scene_rate_hz()
+
+    def wait(self, timeout_s: float) -> None:
+        self.controls.wait(timeout_s)
+
+    def settled(self, t_ns: int) -> bool:
+        return not self.controls.private and self.controls.scene.awake(t_ns)

@@ -1,0 +1,278 @@
+"""The live run put together: sensors, the loop's own stages, and what listens to them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from device.__main__ import LiveRun, Outcome, load_models, run_session
+from device.calibration import Calibration
+from device.errors import LinkError, StorageError
+from device.glasses.controls import Controls, EyeWanted, SceneWanted
+from device.glasses.latest import Latest
+from device.glasses.log import LogSink
+from device.glasses.settings import LiveSettings
+from device.glasses.wearer import Wearer
+from device.live import Clock, Live, Sensor, Watch
+from device.model import Model
+from device.pipeline import Report, Sink
+from device.posture import PostureJudge
+from device.record import Recorder
+from device.sources.board import Board
+from device.sources.camera_feed import CameraFeed
+from device.sources.v4l2 import V4l2Camera
+from device.sources.video_camera import CameraCounts, CameraSensor, CameraSettings, Driver, Wanted
+from device.types import Capture, SessionHeader, Value
+
+log = logging.getLogger(__name__)
+
+FEED = "feed:"
+KEPT_RECORDS = 20
+"""Moment records that stay in memory."""
+
+
+@dataclass(slots=True)
+class Glasses:
+    """Everything of one run that others (metrics, page, bench) look at."""
+
+    settings: LiveSettings
+    models: Mapping[str, Model]
+    clock: Clock
+    header: SessionHeader
+    controls: Controls
+    board: Board
+    wearer: Wearer
+    live: Live
+    latest: Latest
+    report: Report = field(default_factory=Report)
+    cameras: dict[str, CameraCounts] = field(default_factory=dict)
+    feeds: dict[str, CameraFeed] = field(default_factory=dict)
+    recorder: Recorder | None = None
+
+    @property
+    def data(self) -> Path:
+        return Path(self.settings.glasses.data).expanduser()
+
+    @property
+    def spool(self) -> Path:
+        return self.data / "spool"
+
+    def stop(self) -> None:
+        """Ask the run to end; safe in a signal handler."""
+        self.live.stop()
+
+
+def assemble(settings: LiveSettings, models: Mapping[str, Model] | None = None) -> Glasses:
+    """Build the run; nothing is opened yet. Raises ModelError."""
+    clock = Clock.now()
+    controls = Controls(settings)
+    header = new_header(settings)
+    board = Board(settings.board, clock)
+    wearer = Wearer(board, settings)
+    cameras: dict[str, CameraCounts] = {}
+    feeds: dict[str, CameraFeed] = {}
+    sensors = camera_watches(settings, controls, clock, cameras, feeds)
+    if settings.board.port:
+        # The link notices silence itself: a microcontroller may have nothing to say for a while.
+        sensors["board"] = Watch(open=board.open, expected=lambda: False)
+    live = Live(header, controls.scene, sensors, clock, watchdog=settings.watchdog)
+
+    def privacy(on: bool) -> None:
+        controls.set_private(on)
+        wearer.privacy(on)
+
+    board.on_privacy = privacy
+    return Glasses(
+        settings=settings,
+        models=models or load_models(),
+        clock=clock,
+        header=header,
+        controls=controls,
+        board=board,
+        wearer=wearer,
+        live=live,
+        latest=Latest(clock),
+        cameras=cameras,
+        feeds=feeds,
+    )
+
+
+def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns: None) -> Outcome:
+    """Run until `stop`. Raises BeheldError for what the wearer or owner can mend.
+
+    The session's folder gets `session.json`, `moments.json` and, if wanted, `session.mcap`.
+    """
+    settings = glasses.settings
+    calibration = load_calibration(settings)
+    folder = glasses.data / "sessions" / glasses.header.session_id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made ({error.strerror})") from error
+    sinks: list[Sink] = [glasses.wearer, PostureSink(glasses), glasses.latest, LogSink()]
+    if settings.session.enabled:
+        glasses.recorder = Recorder(folder / "session.mcap", glasses.header, settings.session)
+        sinks.append(guarded(glasses.live, "recording", glasses.recorder))
+    log.info("session begins", extra={"session": glasses.header.session_id})
+    glasses.wearer.start()
+    try:
+        outcome = run_session(
+            glasses.live,
+            folder,
+            settings=settings,
+            models=glasses.models,
+            calibration=calibration,
+            extra_sinks=sinks,
+            progress=progress,
+            live=LiveRun(
+                spool=glasses.spool,
+                keep_records=KEPT_RECORDS,
+                guard=lambda name, sink: guarded(glasses.live, name, sink, Capture),
+                report=glasses.report,
+            ),
+        )
+    finally:
+        close(glasses)
+    log.info(
+        "session ended",
+        extra={"session_s": glasses.report.session_ns / 1e9, "gap_s": glasses.report.gap_ns / 1e9},
+    )
+    return outcome
+
+
+def close(glasses: Glasses) -> None:
+    """Let go of everything, whatever happened; the light goes off last."""
+    glasses.wearer.stop()
+    if glasses.settings.board.port:
+        say_goodbye(glasses.board)
+    for feed in glasses.feeds.values():
+        feed.close()
+    if glasses.recorder is not None:
+        glasses.recorder.close()
+
+
+def say_goodbye(board: Board) -> None:
+    """Bring the last wishes (cameras and light off) to the microcontroller, if it is there."""
+    try:
+        sensor = board.open()
+    except LinkError:
+        return
+    until_ns = time.monotonic_ns() + 1_000_000_000
+    try:
+        while not sensor.settled() and time.monotonic_ns() < until_ns:
+            sensor.read()
+    except LinkError as error:
+        log.debug("no goodbye", extra={"why": str(error)})
+    finally:
+        sensor.close()
+
+
+def new_header(settings: LiveSettings) -> SessionHeader:
+    """A session that begins now."""
+    now = datetime.now(UTC)
+    return SessionHeader(
+        session_id=f"live-{now:%Y%m%dT%H%M%S}-{now.microsecond // 1000:03d}",
+        source="glasses",
+        start_utc=now.isoformat(timespec="milliseconds"),
+        zone=settings.glasses.zone,
+        wearer=settings.glasses.wearer,
+        scene=settings.scene.geometry() if settings.scene.device else None,
+    )
+
+
+def load_calibration(settings: LiveSettings) -> Calibration | None:
+    """The wearer's calibration. Raises ConfigError or InputError if it cannot be used."""
+    path = settings.glasses.calibration
+    return Calibration.load(Path(path).expanduser()) if path else None
+
+
+def camera_watches(
+    settings: LiveSettings,
+    controls: Controls,
+    clock: Clock,
+    counts: dict[str, CameraCounts],
+    feeds: dict[str, CameraFeed],
+) -> dict[str, Watch]:
+    """A watch for every camera that this processor opens itself."""
+    watches: dict[str, Watch] = {}
+    cameras: tuple[tuple[str, CameraSettings], ...] = (
+        ("left", settings.eye_left),
+        ("right", settings.eye_right),
+        ("scene", settings.scene),
+    )
+    for role, camera in cameras:
+        if camera.device in ("", "board"):
+            continue
+        wanted: Wanted = (
+            SceneWanted(controls) if role == "scene" else EyeWanted(controls, camera.rate_hz)
+        )
+        counts[role] = CameraCounts()
+        sensor = sensor_maker(role, camera, wanted, clock, counts[role], feeds)
+        watches[role] = Watch(open=sensor, expected=is_wanted(wanted))
+    return watches
+
+
+def is_wanted(wanted: Wanted) -> Callable[[], bool]:
+    """Whether frames should be coming now."""
+    return lambda: wanted.rate_hz() > 0
+
+
+def sensor_maker(
+    role: str,
+    camera: CameraSettings,
+    wanted: Wanted,
+    clock: Clock,
+    counts: CameraCounts,
+    feeds: dict[str, CameraFeed],
+) -> Callable[[], Sensor]:
+    """What opens that camera, anew after each loss."""
+
+    def driver(rate_hz: float) -> Driver:
+        if camera.device.startswith(FEED):
+            return feeds[camera.device].open(role)
+        return V4l2Camera(camera, rate_hz)
+
+    if camera.device.startswith(FEED) and camera.device not in feeds:
+        feeds[camera.device] = CameraFeed(camera.device.removeprefix(FEED))
+    return lambda: CameraSensor(role, driver, wanted, clock, camera, counts)
+
+
+class PostureSink:
+    """Judges the posture from what passes and puts it among the events, for the loop and the record."""
+
+    def __init__(self, glasses: Glasses) -> None:
+        self._glasses = glasses
+        self._judge = PostureJudge(glasses.settings.posture)
+
+    def __call__(self, value: Value) -> None:
+        posture = self._judge.step(value)
+        if posture is not None:
+            self._glasses.controls.set_posture(posture)
+            self._glasses.live.tell("posture", posture.value)
+
+
+def guarded(live: Live, name: str, sink: Sink, proof: type | None = None) -> Sink:
+    """A sink whose storage may fail without ending the session: the wearer is told, the rest goes on.
+
+    A value of the class `proof` that was taken without an error shows that it works again.
+    """
+    broken = False
+
+    def take(value: Value) -> None:
+        nonlocal broken
+        try:
+            sink(value)
+        except StorageError as error:
+            if not broken:
+                live.tell("fault", f"{name}: {error}")
+            broken = True
+        else:
+            if broken and proof is not None and isinstance(value, proof):
+                live.tell("recovered", name)
+                broken = False
+
+    return take

@@ -1,0 +1,344 @@
+"""The microcontroller as a sensor, and the commands to it, over a serial line.
+
+`Board` outlives the line: it remembers what was wanted of the microcontroller (camera modes, LEDs,
+indicator) and asks for it again whenever the link is ready anew, after a replug or a reboot. The line
+itself is a `BoardSensor`, driven by one thread; commands from others wait for it in a queue.
+
+Stamps are the microcontroller's, mapped by the link's clock fit; while there is none, times of arrival.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import serial
+
+from device.errors import LinkError
+from device.live import Clock
+from device.types import DeviceEvent, EnergySample, Eye, EyeFrame, ImuSample, Value
+from firmware_bridge import wire_pb2 as wire
+from firmware_bridge.link import Answered, Changed, Event, Link, Lost, State, Telemetry
+
+log = logging.getLogger(__name__)
+
+LEVELS = {
+    wire.LOG_DEBUG: logging.DEBUG,
+    wire.LOG_INFO: logging.INFO,
+    wire.LOG_WARNING: logging.WARNING,
+    wire.LOG_ERROR: logging.ERROR,
+}
+READ_S = 0.02
+"""Longest wait for bytes: a command waits no longer for its turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardSettings:
+    """The microcontroller on its serial line."""
+
+    port: str = ""
+    """Serial port (`/dev/serial/by-id/...` survives a replug); empty: there is no microcontroller."""
+    baud: int = 921600
+    """Bits a second on the line; a USB port ignores it."""
+    answer_s: float = 5.0
+    """How long it may take to answer the greeting."""
+    led_current_ma: int = 20
+    """Current of the infrared LEDs at each eye camera while it runs."""
+    led_strobe_us: int = 1000
+    """How long the LEDs flash for a frame."""
+
+    def __post_init__(self) -> None:
+        if self.baud <= 0 or not self.answer_s > 0:
+            raise ValueError("board.baud and board.answer_s must be above 0")
+
+
+@dataclass(slots=True)
+class BoardCounts:
+    """What the line did, over the whole session, replugs included."""
+
+    lost: int = 0
+    """Packets that did not arrive."""
+    damaged: int = 0
+    torn_frames: int = 0
+    """Eye frames of which a piece was missing."""
+    refused: int = 0
+    """Commands that were refused or never answered."""
+    reboots: int = 0
+    clock_residual_us: float = 0.0
+    clock_drift_ppm: float = 0.0
+
+
+@dataclass(slots=True)
+class Board:
+    """`on_privacy` is called in the line's thread, before the event reaches the loop."""
+
+    settings: BoardSettings
+    clock: Clock
+    on_privacy: Callable[[bool], None] = lambda on: None
+    counts: BoardCounts = field(default_factory=BoardCounts)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _wanted: dict[str, tuple[str, object]] = field(default_factory=dict)
+    _queue: list[tuple[str | None, str, object]] = field(default_factory=list)
+
+    def want(self, key: str, kind: str, message: object) -> None:
+        """A state that must hold from now on, across reboots; `key` names it."""
+        with self._lock:
+            if self._wanted.get(key) == (kind, message):
+                return
+            self._wanted[key] = (kind, message)
+            self._queue.append((key, kind, message))
+
+    def once(self, kind: str, message: object) -> None:
+        """A command of the moment: lost if the line is down."""
+        with self._lock:
+            self._queue.append((None, kind, message))
+
+    def open(self) -> BoardSensor:
+        """Open the line and greet. Raises LinkError."""
+        return BoardSensor(self)
+
+    # --- for the line -----------------------------------------------------------------------------
+
+    def all_wanted(self) -> None:
+        """Ask for everything again: the other side has forgotten."""
+        with self._lock:
+            waiting = [item for item in self._queue if item[0] is None]
+            self._queue = [(k, kind, m) for k, (kind, m) in self._wanted.items()] + waiting
+
+    def again(self, key: str) -> None:
+        """A wanted state was not acknowledged."""
+        with self._lock:
+            if key in self._wanted:
+                self._queue.append((key, *self._wanted[key]))
+
+    def waiting(self) -> int:
+        """Commands not yet sent."""
+        with self._lock:
+            return len(self._queue)
+
+    def drain(self) -> list[tuple[str | None, str, object]]:
+        """What is to be sent now."""
+        with self._lock:
+            queue, self._queue = self._queue, []
+        return queue
+
+    def forget_moments(self) -> None:
+        """The line is down: commands of the moment are no longer of use."""
+        with self._lock:
+            self._queue = [item for item in self._queue if item[0] is not None]
+
+
+class BoardSensor:
+    """The open line. A `Sensor` of `device/live.py`."""
+
+    def __init__(self, board: Board) -> None:
+        self._board, settings = board, board.settings
+        try:
+            self._port = serial.Serial(
+                settings.port, settings.baud, timeout=READ_S, write_timeout=1.0, exclusive=True
+            )
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise LinkError(f"{settings.port}: cannot be opened ({_reason(error)})") from error
+        self._link = Link()
+        self._link.open(time.monotonic_ns())
+        self._opened_ns = time.monotonic_ns()
+        self._counted = (0, 0)
+        self._sent: dict[int, str | None] = {}
+        self._eyes: dict[tuple[int, int], _Picture] = {}
+
+    def read(self) -> Sequence[Value]:
+        """What came within `READ_S`. Raises LinkError for a line that broke, fell silent, or a refusal."""
+        try:
+            chunk = self._port.read(max(1, self._port.in_waiting))
+            events = self._link.receive(chunk, time.monotonic_ns()) if chunk else []
+            events += self._link.tick(time.monotonic_ns())
+            self._send()
+        except (serial.SerialException, OSError, TypeError) as error:  # TypeError: closed under us
+            raise LinkError(f"{self._board.settings.port}: {_reason(error)}") from error
+        values = [value for event in events for value in self._take(event)]
+        self._check()
+        return values
+
+    def settled(self) -> bool:
+        """Whether every command was sent and answered."""
+        return self._link.state is State.READY and not self._sent and not self._board.waiting()
+
+    def close(self) -> None:
+        """Let go of the line."""
+        self._count()
+        self._board.forget_moments()
+        try:
+            self._port.close()
+        except OSError:
+            return
+
+    def _send(self) -> None:
+        if self._link.state is State.READY:
+            for key, kind, message in self._board.drain():
+                number = self._link.command(time.monotonic_ns(), **{kind: message})
+                self._sent[number] = key
+        out = self._link.outgoing()
+        if out:
+            self._port.write(out)
+
+    def _check(self) -> None:
+        """The greeting must be answered in time."""
+        if self._link.state is State.READY:
+            return
+        waited_s = (time.monotonic_ns() - self._opened_ns) / 1e9
+        if waited_s > self._board.settings.answer_s:
+            raise LinkError(
+                f"{self._board.settings.port}: the microcontroller does not answer; "
+                "check that it is powered and that board.baud is right"
+            )
+
+    # --- what the link tells ----------------------------------------------------------------------
+
+    def _take(self, event: Event) -> Iterator[Value]:
+        match event:
+            case Telemetry():
+                yield from self._telemetry(event)
+            case Changed(after=State.READY):
+                self._board.all_wanted()
+                yield self._event(time.monotonic_ns(), "board", event.why)
+            case Changed(after=State.REFUSED | State.GREETING):
+                raise LinkError(f"{self._board.settings.port}: {event.why}")
+            case Answered():
+                self._answered(event)
+            case Lost():
+                self._board.counts.lost += event.count
+        if self._link.counts.restarts > self._counted[1]:
+            self._count()
+            self._board.all_wanted()
+            yield self._event(time.monotonic_ns(), "fault", "board: the microcontroller restarted")
+            yield self._event(time.monotonic_ns(), "recovered", "board")
+
+    def _answered(self, event: Answered) -> None:
+        key = self._sent.pop(event.sequence, None)
+        if event.result == wire.RESULT_OK:
+            return
+        self._board.counts.refused += 1
+        why = event.text or "refused"
+        log.warning("command not carried out", extra={"command": key or "once", "why": why})
+        if event.result is None and key is not None:
+            self._board.again(key)
+
+    def _count(self) -> None:
+        counts, link = self._board.counts, self._link
+        counts.damaged += link.damaged - self._counted[0]
+        counts.reboots += link.counts.restarts - self._counted[1]
+        self._counted = (link.damaged, link.counts.restarts)
+        if link.clock.fit is not None:
+            counts.clock_residual_us = link.clock.fit.residual_us
+            counts.clock_drift_ppm = link.clock.fit.drift_ppm
+
+    def _telemetry(self, event: Telemetry) -> Iterator[Value]:
+        packet, t_ns = event.packet, event.t_ns
+        match packet.WhichOneof("body"):
+            case "eye_chunk":
+                yield from self._eye(t_ns, packet.eye_chunk)
+            case "imu_batch":
+                yield from self._imu(t_ns, packet.imu_batch)
+            case "power":
+                power = packet.power
+                yield EnergySample(
+                    t_ns=self._t_ns(t_ns),
+                    rail=power.rail,
+                    power_mw=power.power_uw / 1000,
+                    span_ns=power.span_us * 1000,
+                )
+            case "battery":
+                self._count()  # a slow beat to refresh the counts by
+                battery = packet.battery
+                yield self._event(t_ns, "battery", battery.charge_permille / 1000)
+                yield self._event(t_ns, "charging", battery.charging)
+                yield self._event(t_ns, "heat", battery.temperature_cdeg / 100)
+            case "worn":
+                yield self._event(t_ns, "worn", packet.worn.worn)
+            case "button":
+                yield self._event(t_ns, "button", packet.button.pressed)
+            case "ambient_light":
+                yield self._event(t_ns, "light", packet.ambient_light.illuminance_mlux / 1000)
+            case "privacy_switch":
+                self._board.on_privacy(packet.privacy_switch.on)
+                yield self._event(t_ns, "privacy", packet.privacy_switch.on)
+            case "fault":
+                yield self._event(t_ns, "fault", f"board: {_fault(packet.fault)}")
+            case "log":
+                level = LEVELS.get(packet.log.level, logging.INFO)
+                log.log(level, "microcontroller", extra={"said": packet.log.text})
+            case "info":
+                info = packet.info
+                extra = {"firmware": info.firmware, "board": info.board, "resets": info.resets}
+                log.info("microcontroller's information", extra=extra)
+
+    def _eye(self, t_ns: int, chunk: wire.EyeChunk) -> Iterator[Value]:
+        key = (chunk.eye, chunk.camera)
+        picture = self._eyes.get(key)
+        if picture is None or picture.frame != chunk.frame:
+            if picture is not None:
+                self._board.counts.torn_frames += 1
+            picture = self._eyes[key] = _Picture(chunk, t_ns)
+        if not picture.put(chunk):
+            return
+        del self._eyes[key]
+        eye: Eye = "right" if chunk.eye == wire.EYE_RIGHT else "left"
+        shape = (picture.height_px, picture.width_px)
+        yield EyeFrame(
+            t_ns=self._t_ns(picture.t_ns),
+            eye=eye,
+            seq=chunk.frame,
+            pixels=np.frombuffer(bytes(picture.data), np.uint8).reshape(shape),
+            exposure_us=chunk.exposure_us or None,
+            camera=chunk.camera,
+        )
+
+    def _imu(self, t_ns: int, batch: wire.ImuBatch) -> Iterator[Value]:
+        count = min(len(batch.gyro_mdeg_s), len(batch.accel_mm_s2)) // 3
+        for number in range(count):
+            turn = [v / 1000 for v in batch.gyro_mdeg_s[3 * number : 3 * number + 3]]
+            push = [v / 1000 for v in batch.accel_mm_s2[3 * number : 3 * number + 3]]
+            before_ns = (count - 1 - number) * batch.interval_us * 1000
+            yield ImuSample(
+                t_ns=self._t_ns(t_ns - before_ns),
+                gyro_deg_s=(turn[0], turn[1], turn[2]),
+                accel_m_s2=(push[0], push[1], push[2]),
+            )
+
+    def _event(self, t_ns: int, name: str, value: float | str | bool) -> DeviceEvent:
+        return DeviceEvent(t_ns=self._t_ns(t_ns), name=name, value=value)
+
+    def _t_ns(self, monotonic_ns: int) -> int:
+        return max(0, monotonic_ns - self._board.clock.start_ns)
+
+
+class _Picture:
+    """An eye frame being put together from its pieces."""
+
+    def __init__(self, chunk: wire.EyeChunk, t_ns: int) -> None:
+        self.frame, self.t_ns = chunk.frame, t_ns
+        self.width_px, self.height_px = chunk.width_px, chunk.height_px
+        self.data = bytearray(min(chunk.width_px * chunk.height_px, 1 << 20))
+        self._missing = len(self.data)
+
+    def put(self, chunk: wire.EyeChunk) -> bool:
+        """True when the picture is whole. Pieces come once: the link drops what is repeated."""
+        end = chunk.offset + len(chunk.pixels)
+        if end <= len(self.data):
+            self.data[chunk.offset : end] = chunk.pixels
+            self._missing -= len(chunk.pixels)
+        return self._missing == 0 and len(self.data) > 0
+
+
+def _fault(fault: wire.Fault) -> str:
+    kind = wire.FaultKind.Name(fault.kind).removeprefix("FAULT_").lower().replace("_", " ")
+    return f"{kind} ({fault.text})" if fault.text else kind
+
+
+def _reason(error: Exception) -> str:
+    strerror = getattr(error, "strerror", None)
+    return str(strerror or error).splitlines()[0]
