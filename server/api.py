@@ -10,12 +10,12 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, Field
 
 from server.access import CurrentDevice, CurrentPerson, Use, address_of
+from server.answer import file_answer
 from server.custody import Arriving, Receipt
 from server.index import Day, Entry
 from server.manifest import MANIFEST
 from server.people import Device
 
-MEDIA_TYPES = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".json": "application/json"}
 EXAMPLE_KEY = "7f0c2b9e64d1a8053e11"
 
 router = APIRouter(prefix="/api/v1")
@@ -277,8 +277,7 @@ def judge(key: str, asked: Judgement, person: CurrentPerson, services: Use) -> M
 def discard(key: str, person: CurrentPerson, services: Use) -> Response:
     """Erase a moment with its files. Its receipt stays, so the glasses do not send it again."""
     entry = services.index.entry(key)
-    services.index.remove(key)
-    services.media.remove(entry.device_id, entry.snippet_id)
+    services.custody.erase(entry.device_id, entry.snippet_id)
     return Response(status_code=204)
 
 
@@ -288,16 +287,12 @@ def discard(key: str, person: CurrentPerson, services: Use) -> Response:
     response_class=FileResponse,
     responses=_problems(401, 404),
 )
-def file(key: str, name: str, person: CurrentPerson, services: Use) -> Response:
+def file(key: str, name: str, request: Request, person: CurrentPerson, services: Use) -> Response:
     """One file of a moment; answers byte ranges and ETags. Names are those of its manifest."""
     entry = services.index.entry(key)
     if name != MANIFEST:
         services.custody.manifest(entry.device_id, entry.snippet_id).file(name)
-    path = services.media.file(entry.device_id, entry.snippet_id, name)
-    media_type = MEDIA_TYPES.get(path.suffix, "application/octet-stream")
-    return FileResponse(
-        path, media_type=media_type, headers={"Cache-Control": "private, max-age=86400, immutable"}
-    )
+    return file_answer(services.media.kept, request, entry.device_id, entry.snippet_id, name)
 
 
 @router.get("/devices", tags=["glasses"], responses=_problems(401))

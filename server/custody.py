@@ -8,17 +8,19 @@ next, or at the next start; a second commit answers the same receipt, byte for b
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from server.database import utc_now
-from server.index import Index
+from server.disk import flush, locked, sha256_of, write_durably
+from server.index import Index, moment_key
 from server.keys import MANIFEST as MANIFEST_PURPOSE
 from server.keys import RECEIPT, ServerKey, signed_by
 from server.manifest import CUSTODY, MANIFEST, Manifest, parse
-from server.media import SIGNATURE, MediaFolder, flush, locked, sha256_of, write_durably
+from server.media import SIGNATURE, MediaFolder
 from server.problems import Problem
 from server.settings import ServerSettings
 
@@ -82,24 +84,24 @@ class Custody:
 
     def manifest(self, device_id: str, snippet_id: str) -> Manifest:
         """The manifest of an arriving or stored snippet. Raises Problem 404."""
-        for folder in (
-            self._media.arriving(device_id, snippet_id),
-            self._media.stored(device_id, snippet_id),
-        ):
+        try:
+            raw = (self._media.arriving(device_id, snippet_id) / MANIFEST).read_bytes()
+        except FileNotFoundError:
             try:
-                return parse((folder / MANIFEST).read_bytes(), self._settings)
-            except FileNotFoundError:
-                continue
-        raise Problem(404, "no-such-upload", "announce the snippet's manifest first")
+                raw = self._media.kept.read(device_id, snippet_id, MANIFEST)
+            except FileNotFoundError as error:
+                raise Problem(
+                    404, "no-such-upload", "announce the snippet's manifest first"
+                ) from error
+        return parse(raw, self._settings)
 
     def receipt(self, device_id: str, snippet_id: str) -> Receipt | None:
         """The receipt given before, if any; finishes a commit that a crash cut short."""
         known = self._index.receipt(device_id, snippet_id)
         if known is not None:
             return Receipt(*known)
-        folder = self._media.stored(device_id, snippet_id)
-        if (folder / CUSTODY).is_file():
-            return self.adopt(device_id, folder)
+        if self._media.kept.has(device_id, snippet_id, CUSTODY):
+            return self.adopt(device_id, snippet_id)
         return None
 
     def commit(self, device_id: str, public_key: str, snippet_id: str) -> Receipt:
@@ -123,56 +125,89 @@ class Custody:
                 **receipt.document(),
             }
             write_durably(folder / CUSTODY, json.dumps(custody, indent=1).encode())
-            stored = self._media.store(device_id, snippet_id)
-        return self.adopt(device_id, stored)
+            self._media.store(device_id, snippet_id)
+        return self.adopt(device_id, snippet_id)
 
-    def adopt(self, device_id: str, folder: Path) -> Receipt:
-        """Take a stored folder into the index (again); the receipt beside it is the one answered."""
-        custody = json.loads((folder / CUSTODY).read_bytes())
-        manifest = parse((folder / MANIFEST).read_bytes(), self._settings)
+    def adopt(self, device_id: str, snippet_id: str) -> Receipt:
+        """Take a stored snippet into the index (again); the receipt beside it is the one answered."""
+        kept = self._media.kept
+        custody = json.loads(kept.read(device_id, snippet_id, CUSTODY))
+        manifest = parse(kept.read(device_id, snippet_id, MANIFEST), self._settings)
         receipt = Receipt(custody["receipt"], custody["signature"])
         promised = json.loads(receipt.receipt)
         self._index.take(
             device_id,
             manifest,
-            folder,
+            self._media.record(device_id, snippet_id),
             receipt=(receipt.receipt, receipt.signature),
             received_utc=promised["received_utc"],
         )
         return receipt
 
     def reconcile(self) -> int:
-        """Index every stored snippet the index does not know; says how many."""
+        """Index every stored snippet the index does not know; says how many.
+
+        Also finishes what was begun of erasing, and knows the receipts of the erased again.
+        """
         known = self._index.known()
+        for device_id, snippet_id, note in self._media.kept.buried():
+            receipt = json.loads(note)
+            self._index.take_receipt(
+                device_id, snippet_id, (receipt["receipt"], receipt["signature"])
+            )
+            if (device_id, snippet_id) in known or self._media.kept.has(
+                device_id, snippet_id, CUSTODY
+            ):
+                self.erase(device_id, snippet_id)
         count = 0
-        for device_id, folder in self._media.everything():
-            if (device_id, folder.name) not in known and (folder / CUSTODY).is_file():
-                self.adopt(device_id, folder)
+        for device_id, snippet_id in self._media.kept.everything():
+            if (device_id, snippet_id) not in known and self._media.kept.has(
+                device_id, snippet_id, CUSTODY
+            ):
+                self.adopt(device_id, snippet_id)
                 count += 1
         return count
+
+    def erase(self, device_id: str, snippet_id: str) -> None:
+        """Let a moment and its files go. The receipt stays, so the glasses do not send it again."""
+        receipt = self.receipt(device_id, snippet_id)
+        if (
+            receipt is not None
+        ):  # remembered first: a crash from here on is finished at the next start
+            note = json.dumps(receipt.document()).encode()
+            self._media.kept.bury(device_id, snippet_id, note)
+        self._media.kept.remove(device_id, snippet_id)
+        self._index.forget(moment_key(device_id, snippet_id))
 
     def check(self) -> list[str]:
         """Read back every stored byte; one line for each thing that is not as it was signed for."""
         faults = []
-        for device_id, folder in self._media.everything():
-            faults += [f"{device_id}/{folder.name}: {fault}" for fault in self._faults(folder)]
+        for device_id, snippet_id in self._media.kept.everything():
+            faults += [
+                f"{device_id}/{snippet_id}: {f}" for f in self._faults(device_id, snippet_id)
+            ]
         return faults
 
-    def _faults(self, folder: Path) -> list[str]:
+    def _faults(self, device_id: str, snippet_id: str) -> list[str]:
+        kept = self._media.kept
         try:
-            custody: dict[str, Any] = json.loads((folder / CUSTODY).read_bytes())
-            manifest = parse((folder / MANIFEST).read_bytes(), self._settings)
-        except (OSError, ValueError, Problem) as error:
+            custody: dict[str, Any] = json.loads(kept.read(device_id, snippet_id, CUSTODY))
+            manifest = parse(kept.read(device_id, snippet_id, MANIFEST), self._settings)
+            key, signature = custody["device_public_key"], custody["manifest_signature"]
+        except (OSError, ValueError, KeyError, TypeError, Problem) as error:
             return [f"no readable sidecars ({error})"]
         faults = []
-        key, signature = custody["device_public_key"], custody["manifest_signature"]
         if not signed_by(key, MANIFEST_PURPOSE, manifest.raw, signature):
             faults.append("the manifest is not what the glasses signed")
         for file in manifest.files:
-            path = folder / file.name
-            if not path.is_file():
+            digest = hashlib.sha256()
+            try:
+                for block in kept.blocks(device_id, snippet_id, file.name):
+                    digest.update(block)
+            except FileNotFoundError:
                 faults.append(f"{file.name} is missing")
-            elif sha256_of(path) != file.sha256:
+                continue
+            if digest.hexdigest() != file.sha256:
                 faults.append(f"{file.name} is damaged")
         return faults
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
@@ -93,13 +92,15 @@ class Index:
         self,
         device_id: str,
         manifest: Manifest,
-        folder: Path,
+        raw: Mapping[str, Any],
         *,
         receipt: tuple[str, str],
         received_utc: str,
     ) -> None:
-        """Index a stored snippet and its receipt in one transaction. Doing it twice changes nothing."""
-        raw = records.load(folder)
+        """Index a stored snippet (`raw` is its moment.json) and its receipt in one transaction.
+
+        Doing it twice changes nothing.
+        """
         record = records.read(raw, session_id=manifest.session_id, fallback_utc=received_utc)
         names = {file.name for file in manifest.files}
         row = {
@@ -125,7 +126,7 @@ class Index:
             "received_utc": received_utc,
         }
         with self._db.write() as db:
-            _insert_receipt(db, device_id, manifest, receipt, received_utc)
+            _insert_receipt(db, device_id, manifest.snippet_id, receipt)
             self._insert(db, row, record)
 
     def _insert(self, db: Connection, row: Mapping[str, Any], record: records.Record) -> None:
@@ -151,6 +152,11 @@ class Index:
                 },
             )
         self._db.words.put(db, int(number), str(row["words"]))
+
+    def take_receipt(self, device_id: str, snippet_id: str, receipt: tuple[str, str]) -> None:
+        """Know a receipt (again) whose moment was erased."""
+        with self._db.write() as db:
+            _insert_receipt(db, device_id, snippet_id, receipt)
 
     def receipt(self, device_id: str, snippet_id: str) -> tuple[str, str] | None:
         """(receipt text, signature) given for a snippet before."""
@@ -317,12 +323,15 @@ class Index:
             self._db.words.put(db, entry.number, " ".join((str(words), *clean)))
         return self.entry(key)
 
-    def remove(self, key: str) -> None:
-        """Forget a moment; its receipt stays, so that the glasses do not send it again."""
-        entry = self.entry(key)
+    def forget(self, key: str) -> None:
+        """Know a moment no more, if it was known; its receipt stays."""
         with self._db.write() as db:
-            self._db.words.drop(db, entry.number)
-            db.execute(text("DELETE FROM moments WHERE number = :n"), {"n": entry.number})
+            number = db.execute(
+                text("SELECT number FROM moments WHERE key = :key"), {"key": key}
+            ).scalar_one_or_none()
+            if number is not None:
+                self._db.words.drop(db, number)
+                db.execute(text("DELETE FROM moments WHERE number = :n"), {"n": number})
 
     def _entries(self, query: str, values: Mapping[str, Any]) -> tuple[Entry, ...]:
         with self._db.read() as db:
@@ -332,8 +341,9 @@ class Index:
 
 
 def _insert_receipt(
-    db: Connection, device_id: str, manifest: Manifest, receipt: tuple[str, str], received_utc: str
+    db: Connection, device_id: str, snippet_id: str, receipt: tuple[str, str]
 ) -> None:
+    promise = json.loads(receipt[0])
     db.execute(
         text(
             "INSERT INTO receipts VALUES"
@@ -341,11 +351,11 @@ def _insert_receipt(
         ),
         {
             "device": device_id,
-            "snippet": manifest.snippet_id,
-            "sha256": manifest.sha256,
+            "snippet": snippet_id,
+            "sha256": promise["manifest_sha256"],
             "receipt": receipt[0],
             "signature": receipt[1],
-            "received": received_utc,
+            "received": promise["received_utc"],
         },
     )
 

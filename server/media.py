@@ -1,56 +1,56 @@
-"""The folder of media: unfinished uploads, stored snippets, and what makes both durable.
+"""Media on their way in, and the store they end in.
 
     incoming/<device>/<snippet>/   manifest.json, manifest.sig and files as far as they came
-    media/<device>/<snippet>/      complete and verified, with custody.json beside the files
 
-A snippet moves from one to the other by one rename of its folder. The offset of an upload is the
-length of its file: there is no second place that could disagree. Locks are the system's (`flock`), so
-they hold between processes and die with them.
+The offset of an upload is the length of its file: there is no second place that could disagree. A
+verified snippet moves as a whole into the store (`server.store`): a folder by default, or S3.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from server.manifest import MANIFEST, Manifest, safe_name
+from server import record as records
+from server.disk import disk_problem, lock_handle, locked, sync_folder, write_durably
+from server.manifest import MANIFEST, MOMENT, Manifest, safe_name
 from server.problems import Problem
 from server.settings import ServerSettings
+from server.store import FolderStore, MediaStore
+from server.store_s3 import ObjectStore
 
 SIGNATURE = "manifest.sig"
-_READ_BYTES = 1 << 20
 
 
 class MediaFolder:
-    """Default store: plain files under `data_dir`, readable without Beheld."""
+    """Unfinished uploads under `data_dir`; `kept` is the store of what was verified."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self.root = settings.data_dir
         self.incoming = settings.data_dir / "incoming"
-        self.media = settings.data_dir / "media"
-        for folder in (self.incoming, self.media):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.kept: MediaStore = (
+            ObjectStore(settings.media_url, settings.media_endpoint)
+            if settings.media_url
+            else FolderStore(settings.data_dir)
+        )
 
     def arriving(self, device_id: str, snippet_id: str) -> Path:
         return self.incoming / safe_name(device_id) / safe_name(snippet_id)
 
-    def stored(self, device_id: str, snippet_id: str) -> Path:
-        return self.media / safe_name(device_id) / safe_name(snippet_id)
-
-    def file(self, device_id: str, snippet_id: str, name: str) -> Path:
-        """Path of a stored file. Raises Problem 404 if it is not there."""
-        path = self.stored(device_id, snippet_id) / safe_name(name)
-        if not path.is_file():
-            raise Problem(404, "no-such-file", f"this moment has no file '{name}'")
-        return path
+    def record(self, device_id: str, snippet_id: str) -> dict[str, Any]:
+        """`moment.json` of a stored snippet; an empty record if it cannot be read."""
+        try:
+            return records.parse(self.kept.read(device_id, snippet_id, MOMENT))
+        except FileNotFoundError:
+            return {}
 
     def require_room(self, size_bytes: int) -> None:
         """Raises Problem 507 if so many bytes more would touch the reserve."""
@@ -93,48 +93,27 @@ class MediaFolder:
                     404, "no-such-upload", "announce the snippet's manifest first"
                 ) from error
             try:
-                _lock(handle, fcntl.LOCK_EX)
+                lock_handle(handle, fcntl.LOCK_EX)
                 yield Upload(handle)
             finally:
                 os.close(handle)
 
     def offset(self, device_id: str, snippet_id: str, name: str) -> int:
         """Bytes of a file that came so far, of an arriving or a stored snippet."""
-        for folder in (self.arriving(device_id, snippet_id), self.stored(device_id, snippet_id)):
-            try:
-                return (folder / safe_name(name)).stat().st_size
-            except FileNotFoundError:
-                continue
-        raise Problem(404, "no-such-upload", "announce the snippet's manifest first")
+        try:
+            return (self.arriving(device_id, snippet_id) / safe_name(name)).stat().st_size
+        except FileNotFoundError:
+            pass
+        try:
+            return self.kept.sizes(device_id, snippet_id)[name]
+        except (FileNotFoundError, KeyError) as error:
+            raise Problem(404, "no-such-upload", "announce the snippet's manifest first") from error
 
-    def store(self, device_id: str, snippet_id: str) -> Path:
-        """Move a verified snippet into place; durable when this returns."""
-        source, target = self.arriving(device_id, snippet_id), self.stored(device_id, snippet_id)
-        if not target.parent.is_dir():
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            sync_folder(self.media)
+    def store(self, device_id: str, snippet_id: str) -> None:
+        """Move a verified snippet into the store; durable when this returns."""
+        source = self.arriving(device_id, snippet_id)
         (source / SIGNATURE).unlink(missing_ok=True)  # custody.json holds it from here on
-        sync_folder(source)
-        source.rename(target)
-        sync_folder(target.parent)
-        sync_folder(source.parent)
-        return target
-
-    def everything(self) -> Iterator[tuple[str, Path]]:
-        """(device id, folder) of every stored snippet, in a stable order."""
-        for device in sorted(path for path in self.media.iterdir() if path.is_dir()):
-            for folder in sorted(path for path in device.iterdir() if path.is_dir()):
-                if not folder.name.startswith("."):
-                    yield device.name, folder
-
-    def remove(self, device_id: str, snippet_id: str) -> None:
-        """Erase a stored snippet: out of sight by one rename, then file by file."""
-        folder = self.stored(device_id, snippet_id)
-        if folder.is_dir():
-            grave = folder.with_name(f".erased-{folder.name}")
-            folder.rename(grave)
-            sync_folder(folder.parent)
-            shutil.rmtree(grave)
+        self.kept.take(device_id, snippet_id, source)
 
     def expire(self, *, now_s: float | None = None) -> int:
         """Remove unfinished uploads nobody touched for `upload_expiry_h`; says how many."""
@@ -168,7 +147,7 @@ class Upload:
                 self.size += written
                 view = view[written:]
         except OSError as error:
-            raise _disk_problem(error) from error
+            raise disk_problem(error) from error
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._handle, size)
@@ -179,84 +158,4 @@ class Upload:
         try:
             os.fdatasync(self._handle)
         except OSError as error:
-            raise _disk_problem(error) from error
-
-
-@contextmanager
-def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold a folder: shared to write one of its files, else alone to verify or move it.
-
-    Never waits: raises Problem 423 if someone holds it, 404 if it is not there (any more).
-    """
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise Problem(404, "no-such-upload", "announce the snippet's manifest first") from error
-    try:
-        _lock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        if not folder.exists() or folder.stat().st_ino != os.fstat(handle).st_ino:
-            raise Problem(404, "no-such-upload", "this upload has just been completed or removed")
-        yield
-    finally:
-        os.close(handle)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file as 64 hex digits, read from the disk, not from memory of it."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file in one step; on the disk, with its name, when this returns."""
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise _disk_problem(error) from error
-
-
-def flush(path: Path) -> None:
-    """The file's bytes are on the disk when this returns."""
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        raise _disk_problem(error) from error
-    finally:
-        os.close(handle)
-
-
-def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, how: int) -> None:
-    try:
-        fcntl.flock(handle, how | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Problem(
-            423,
-            "in-use",
-            "another request is writing here; try again",
-            headers={"Retry-After": "1"},
-        ) from error
-
-
-def _disk_problem(error: OSError) -> Problem | OSError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return Problem(507, "disk-full", "the server's disk is full; free some space")
-    return error
+            raise disk_problem(error) from error

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from server import record, story
+from server import story
 from server.access import COOKIE, CurrentPerson, Services, Use, address_of
 from server.people import Person
 from server.problems import TITLES, Problem
@@ -108,7 +108,7 @@ def _day(services: Services, day: str) -> dict[str, Any]:
 def moment(key: str, request: Request, person: CurrentPerson, services: Use) -> Response:
     """One moment: its video with the gaze in step, why it was kept, and what it cost."""
     entry = services.index.entry(key)
-    raw = record.load(services.media.stored(entry.device_id, entry.snippet_id))
+    raw = services.media.record(entry.device_id, entry.snippet_id)
     before, after = services.index.neighbours(entry)
     before_it, made_it = story.steps(raw)
     models = raw.get("models")
@@ -153,8 +153,7 @@ def names(
 def discard(key: str, person: CurrentPerson, services: Use) -> Response:
     """Erase a moment with its files."""
     entry = services.index.entry(key)
-    services.index.remove(key)
-    services.media.remove(entry.device_id, entry.snippet_id)
+    services.custody.erase(entry.device_id, entry.snippet_id)
     return RedirectResponse(f"/#day-{entry.local_day}", status_code=303)
 
 

@@ -15,6 +15,7 @@ TITLES = {
     412: "Wrong protocol version",
     413: "Too large",
     415: "Wrong content type",
+    416: "No such bytes",
     422: "Not acceptable",
     423: "In use",
     429: "Too many tries",

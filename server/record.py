@@ -11,11 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
-
-from server.manifest import MOMENT
 
 DAY_PARTS = ((5, "night"), (12, "morning"), (17, "afternoon"), (22, "evening"), (24, "night"))
 
@@ -55,11 +52,11 @@ class Record:
         return " ".join((*names, *self.reasons, *feeling, *when, *extra))
 
 
-def load(folder: Path) -> dict[str, Any]:
-    """`moment.json` of a stored snippet; an empty record if it cannot be understood."""
+def parse(data: bytes) -> dict[str, Any]:
+    """The object in the bytes of a `moment.json`; an empty one if it cannot be understood."""
     try:
-        given = json.loads((folder / MOMENT).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        given = json.loads(data)
+    except (ValueError, RecursionError):
         return {}
     return given if isinstance(given, dict) else {}
 
@@ -76,7 +73,7 @@ def read(raw: Mapping[str, Any], *, session_id: str, fallback_utc: str) -> Recor
     named = attended or list(tags)
     energy, emotion = raw.get("energy_mj"), raw.get("emotion")
     return Record(
-        session_id=str(raw.get("session_id") or session_id)[:200],
+        session_id=plain(raw.get("session_id") or session_id)[:200],
         start_utc=start.astimezone(UTC).isoformat(timespec="milliseconds"),
         local_day=local.date().isoformat(),
         local_time=local.time().isoformat(timespec="seconds"),
@@ -85,11 +82,16 @@ def read(raw: Mapping[str, Any], *, session_id: str, fallback_utc: str) -> Recor
         start_ns=_whole(raw.get("start_ns")),
         end_ns=max(_whole(raw.get("end_ns")), _whole(raw.get("start_ns"))),
         title=named[0].name if named else "Something looked at",
-        reasons=tuple(str(r)[:80] for r in _listed(raw.get("reasons"))[:8]),
+        reasons=tuple(plain(r)[:80] for r in _listed(raw.get("reasons"))[:8]),
         tags=tags,
         energy_mj=number(energy.get("total")) if isinstance(energy, Mapping) else None,
         emotion=_emotion(emotion),
     )
+
+
+def plain(given: Any) -> str:
+    """Text that every database can hold: without NUL and without halves of characters."""
+    return str(given).encode(errors="replace").decode().replace("\0", "")
 
 
 def number(given: Any) -> float | None:
@@ -114,7 +116,7 @@ def _tags(given: Any) -> tuple[SeenTag, ...]:
     for entry in _listed(given)[:64]:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
             continue
-        name = entry["name"].strip()[:80]
+        name = plain(entry["name"]).strip()[:80]
         tag = SeenTag(name, number(entry.get("probability")), entry.get("attended") is True)
         if name and (name not in found or (tag.attended and not found[name].attended)):
             found[name] = tag
@@ -125,7 +127,7 @@ def _emotion(given: Any) -> str | None:
     if not isinstance(given, Mapping):
         return None
     strongest = given.get("strongest")
-    return strongest[:40] if isinstance(strongest, str) and strongest else None
+    return plain(strongest)[:40] if isinstance(strongest, str) and strongest else None
 
 
 def _instant(given: Any) -> datetime | None:

@@ -14,6 +14,7 @@ from server.embedded import start
 from server.settings import ServerSettings
 from tests.server.companion import World
 from tests.server.postgres import Cluster, cluster
+from tests.server.s3 import Buckets, s3_server
 
 
 @pytest.fixture(scope="module")
@@ -61,4 +62,11 @@ def world(make_world: Callable[..., World]) -> World:
 def postgres() -> Iterator[Cluster]:
     """A real PostgreSQL server; skips where none is installed."""
     with cluster() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def buckets() -> Iterator[Buckets]:
+    """A server that speaks S3 over HTTP."""
+    with s3_server() as made:
         yield made

@@ -219,7 +219,7 @@ def test_a_deleted_database_is_made_again_from_the_media(world: World, tmp_path:
     keys = {entry.key for entry in services.index.newest().entries}
     assert keys == {moment["key"] for moment in before["moments"]}
     assert services.custody.check() == []
-    stored = services.media.stored(world.identity.device_id, "s1")
+    stored = data / "media" / world.identity.device_id / "s1"
     (stored / "scene.mp4").write_bytes(b"rot")
     assert services.custody.check() == [f"{world.identity.device_id}/s1: scene.mp4 is damaged"]
     services.database.close()

@@ -136,7 +136,7 @@ def test_a_discarded_moment_is_gone_but_not_sent_again(world: World) -> None:
     key = world.owner.get("/api/v1/moments").json()["moments"][0]["key"]
     assert world.owner.post(f"/moments/{key}/discard", data=world.csrf()).status_code == 200
     assert world.owner.get(f"/api/v1/moments/{key}").status_code == 404
-    assert not list(world.running.services.media.media.glob("*/one"))
+    assert not list(world.running.services.settings.data_dir.glob("media/*/one"))
     (world.spool / ".sync" / "one.json").unlink()
     assert world.syncer().run_once().receipts == 1
     assert world.owner.get("/api/v1/moments").json()["moments"] == []
