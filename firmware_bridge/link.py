@@ -6,13 +6,15 @@ missing entry is an error of the other side and closes the link, which then gree
 
 Commands are acknowledged: sent again with the same sequence number until the answer comes or the
 tries are used up, and the MCU carries out a repeated number once. Telemetry is never acknowledged;
-what is missing shows as a gap in the sequence numbers and is counted.
+what is missing shows as a gap in the sequence numbers and is counted. Events (worn, button, privacy
+switch, fault) have numbers of their own: they are delivered once, in order, and confirmed, and the
+MCU keeps them until they are.
 """
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from google.protobuf.message import DecodeError
 
@@ -20,90 +22,38 @@ from firmware_bridge import wire_pb2 as wire
 from firmware_bridge.clock import ClockFit
 from firmware_bridge.digest import table_digest
 from firmware_bridge.framing import Decoder, encode
+from firmware_bridge.link_events import (
+    Answered,
+    Changed,
+    Event,
+    EventsLost,
+    Lost,
+    Restarted,
+    Telemetry,
+)
+from firmware_bridge.states import MOVES, IllegalMoveError, Move, State
+
+__all__ = [
+    "COMMANDS",
+    "MOVES",
+    "Answered",
+    "Changed",
+    "Event",
+    "EventsLost",
+    "IllegalMoveError",
+    "Link",
+    "LinkCounts",
+    "LinkSettings",
+    "Lost",
+    "Move",
+    "Restarted",
+    "State",
+    "Telemetry",
+]
 
 SEQUENCES = 1 << 32
 COMMANDS = ("set_camera", "set_leds", "set_indicator", "haptic", "sleep", "reboot", "get_info")
 """Bodies the MCU answers with an Ack."""
-
-
-class State(StrEnum):
-    CLOSED = "closed"
-    GREETING = "greeting"
-    """Our Hello is on its way."""
-    READY = "ready"
-    REFUSED = "refused"
-    """The other side has other message definitions; only new firmware helps."""
-
-
-class Move(StrEnum):
-    OPEN = "open"
-    SAME_HELLO = "hello"
-    OTHER_HELLO = "hello of another version"
-    PACKET = "packet"
-    SILENCE = "silence"
-    CLOSE = "close"
-
-
-MOVES: dict[tuple[State, Move], State] = {
-    (State.CLOSED, Move.OPEN): State.GREETING,
-    (State.CLOSED, Move.CLOSE): State.CLOSED,
-    (State.GREETING, Move.SAME_HELLO): State.READY,
-    (State.GREETING, Move.OTHER_HELLO): State.REFUSED,
-    (State.GREETING, Move.PACKET): State.GREETING,  # telemetry of an MCU that has not heard us yet
-    (State.GREETING, Move.SILENCE): State.GREETING,
-    (State.GREETING, Move.CLOSE): State.CLOSED,
-    (State.READY, Move.PACKET): State.READY,
-    (State.READY, Move.SAME_HELLO): State.READY,  # the MCU has restarted
-    (State.READY, Move.OTHER_HELLO): State.REFUSED,
-    (State.READY, Move.SILENCE): State.GREETING,
-    (State.READY, Move.CLOSE): State.CLOSED,
-    (State.REFUSED, Move.PACKET): State.REFUSED,
-    (State.REFUSED, Move.OTHER_HELLO): State.REFUSED,
-    (State.REFUSED, Move.SAME_HELLO): State.READY,  # flashed while we watched
-    (State.REFUSED, Move.SILENCE): State.GREETING,
-    (State.REFUSED, Move.CLOSE): State.CLOSED,
-}
-
-
-class IllegalMoveError(Exception):
-    """A move the table does not have: a fault of the caller, not of the line."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Telemetry:
-    """A packet from the MCU; `t_ns` is its stamp in host time, or of its arrival while unfitted."""
-
-    t_ns: int
-    packet: wire.Packet
-    stamped: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """The end of a command. `result` is None if no answer came in all tries."""
-
-    sequence: int
-    result: int | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """The link moved; `why` is for people."""
-
-    before: State
-    after: State
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
-    """`count` packets of the MCU did not arrive."""
-
-    count: int
-
-
-Event = Telemetry | Answered | Changed | Lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +85,7 @@ class LinkCounts:
     undecodable: int = 0
     retried: int = 0
     restarts: int = 0
+    events_lost: int = 0
 
 
 @dataclass(slots=True)
@@ -143,6 +94,8 @@ class Link:
 
     settings: LinkSettings = field(default_factory=LinkSettings)
     digest: int = field(default_factory=table_digest)
+    boot: int = field(default_factory=lambda: secrets.randbits(32))
+    """Tells the MCU this conversation from that of an earlier program."""
     state: State = State.CLOSED
     clock: ClockFit = field(default_factory=ClockFit)
     counts: LinkCounts = field(default_factory=LinkCounts)
@@ -150,6 +103,9 @@ class Link:
     _out: bytearray = field(default_factory=bytearray)
     _sequence: int = 0
     _expected: int | None = None
+    _their_boot: int | None = None
+    _next_event: int | None = None
+    _confirm: bool = False
     _pending: dict[int, _Pending] = field(default_factory=dict)
     _heard_ns: int = 0
     _hello_ns: int | None = None
@@ -202,6 +158,10 @@ class Link:
                 self.counts.undecodable += 1
                 continue
             events += self._take(packet, now_ns)
+        if self._confirm and self._next_event is not None:
+            self._confirm = False
+            received = wire.EventsReceived(upto=self._next_event - 1)
+            self._send(now_ns, events_received=received)
         return events
 
     def tick(self, now_ns: int) -> list[Event]:
@@ -243,6 +203,8 @@ class Link:
             return events
         if kind == "heartbeat":
             return events
+        if packet.event and not self._is_next_event(packet, events):
+            return events
         fit = self.clock.fit
         stamp_ns = now_ns if fit is None else min(now_ns, fit.host_ns(packet.t_us))
         return [*events, Telemetry(t_ns=stamp_ns, packet=packet, stamped=fit is not None)]
@@ -256,13 +218,18 @@ class Link:
             )
             return self._move(Move.OTHER_HELLO, why)
         events: list[Event] = []
-        if self.state is State.READY and not hello.reply:
+        if self._their_boot is not None and self._their_boot != hello.boot:
             self.counts.restarts += 1
             self.clock.reset()
+            self._expected = self._next_event = None
             events += self._abandon("the microcontroller restarted")
+            events.append(Restarted(name=hello.name))
+        self._their_boot = hello.boot
+        lost = self._in_sequence(packet.sequence)
+        if lost is None:
+            return []
+        events += lost
         events += self._move(Move.SAME_HELLO, f"microcontroller '{hello.name}' answers")
-        self._expected = (packet.sequence + 1) % SEQUENCES
-        self.counts.received += 1
         if not hello.reply:
             self._greet(now_ns, reply=True)
         return events
@@ -277,6 +244,21 @@ class Link:
         self.counts.received += 1
         self.counts.lost += ahead
         return [Lost(count=ahead)] if ahead else []
+
+    def _is_next_event(self, packet: wire.Packet, events: list[Event]) -> bool:
+        """Whether this event is the next one; others come again. Appends what the MCU gave up."""
+        self._confirm = True
+        oldest = max(1, packet.oldest_event)
+        if self._next_event is None:
+            self._next_event = oldest
+        elif self._next_event < oldest:
+            self.counts.events_lost += oldest - self._next_event
+            events.append(EventsLost(count=oldest - self._next_event))
+            self._next_event = oldest
+        if packet.event != self._next_event:
+            return False
+        self._next_event += 1
+        return True
 
     def _acknowledged(self, ack: wire.Ack) -> list[Event]:
         if self._pending.pop(ack.of_sequence, None) is None:
@@ -328,7 +310,7 @@ class Link:
 
     def _greet(self, now_ns: int, *, reply: bool) -> None:
         self._hello_ns = now_ns
-        hello = wire.Hello(digest=self.digest, name=self.settings.name, reply=reply)
+        hello = wire.Hello(digest=self.digest, name=self.settings.name, reply=reply, boot=self.boot)
         self._send(now_ns, hello=hello)
 
     def _send(self, now_ns: int, **body: object) -> bytes:

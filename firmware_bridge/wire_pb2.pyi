@@ -165,22 +165,26 @@ class Hello(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
+    BOOT_FIELD_NUMBER: _builtins.int
     digest: _builtins.int
     """first eight bytes of the SHA-256 of this file, comments and blanks removed"""
     name: _builtins.str
     """"host" or the firmware's name and version"""
     reply: _builtins.bool
     """answers a Hello; the other side does not answer again"""
+    boot: _builtins.int
+    """of the sender, another one after each start: clock and numbers begin anew"""
     def __init__(
         self,
         *,
         digest: _builtins.int = ...,
         name: _builtins.str = ...,
         reply: _builtins.bool = ...,
+        boot: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name", "reply", b"reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "digest", b"digest", "name", b"name", "reply", b"reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,6 +241,27 @@ class Ack(_message.Message):
 Global___Ack: _TypeAlias = Ack  # noqa: Y015
 
 @_typing.final
+class EventsReceived(_message.Message):
+    """Host to MCU: every event up to this number has arrived and need not be sent again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPTO_FIELD_NUMBER: _builtins.int
+    upto: _builtins.int
+    def __init__(
+        self,
+        *,
+        upto: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upto", b"upto"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventsReceived: _TypeAlias = EventsReceived  # noqa: Y015
+
+@_typing.final
 class TimeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -281,7 +306,10 @@ Global___TimeReply: _TypeAlias = TimeReply  # noqa: Y015
 
 @_typing.final
 class EyeChunk(_message.Message):
-    """--- telemetry, MCU to host: never acknowledged, losses are counted by the gaps in `sequence` ---"""
+    """--- telemetry, MCU to host: never acknowledged, losses are counted by the gaps in `sequence`. The rare
+    ones that must not be lost (Worn, Button, PrivacySwitch, Fault) are events: they have a number of
+    their own in Packet.event and are sent again, in order, until EventsReceived names it ---
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -720,6 +748,8 @@ class Packet(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     T_US_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    OLDEST_EVENT_FIELD_NUMBER: _builtins.int
     HELLO_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
@@ -743,9 +773,14 @@ class Packet(_message.Message):
     REBOOT_FIELD_NUMBER: _builtins.int
     GET_INFO_FIELD_NUMBER: _builtins.int
     INFO_FIELD_NUMBER: _builtins.int
+    EVENTS_RECEIVED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """counts this sender's packets, modulo 2^32"""
     t_us: _builtins.int
+    event: _builtins.int
+    """number of this event, from 1; 0: not an event"""
+    oldest_event: _builtins.int
+    """the oldest event the MCU still holds; those before were received or lost"""
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -792,11 +827,15 @@ class Packet(_message.Message):
     def get_info(self) -> Global___GetInfo: ...
     @_builtins.property
     def info(self) -> Global___Info: ...
+    @_builtins.property
+    def events_received(self) -> Global___EventsReceived: ...
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         t_us: _builtins.int = ...,
+        event: _builtins.int = ...,
+        oldest_event: _builtins.int = ...,
         hello: Global___Hello | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         ack: Global___Ack | None = ...,
@@ -820,12 +859,13 @@ class Packet(_message.Message):
         reboot: Global___Reboot | None = ...,
         get_info: Global___GetInfo | None = ...,
         info: Global___Info | None = ...,
+        events_received: Global___EventsReceived | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "ambient_light", b"ambient_light", "battery", b"battery", "body", b"body", "button", b"button", "eye_chunk", b"eye_chunk", "fault", b"fault", "get_info", b"get_info", "haptic", b"haptic", "heartbeat", b"heartbeat", "hello", b"hello", "imu_batch", b"imu_batch", "info", b"info", "log", b"log", "power", b"power", "privacy_switch", b"privacy_switch", "reboot", b"reboot", "set_camera", b"set_camera", "set_indicator", b"set_indicator", "set_leds", b"set_leds", "sleep", b"sleep", "time_reply", b"time_reply", "time_request", b"time_request", "worn", b"worn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "ambient_light", b"ambient_light", "battery", b"battery", "body", b"body", "button", b"button", "events_received", b"events_received", "eye_chunk", b"eye_chunk", "fault", b"fault", "get_info", b"get_info", "haptic", b"haptic", "heartbeat", b"heartbeat", "hello", b"hello", "imu_batch", b"imu_batch", "info", b"info", "log", b"log", "power", b"power", "privacy_switch", b"privacy_switch", "reboot", b"reboot", "set_camera", b"set_camera", "set_indicator", b"set_indicator", "set_leds", b"set_leds", "sleep", b"sleep", "time_reply", b"time_reply", "time_request", b"time_request", "worn", b"worn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "ambient_light", b"ambient_light", "battery", b"battery", "body", b"body", "button", b"button", "eye_chunk", b"eye_chunk", "fault", b"fault", "get_info", b"get_info", "haptic", b"haptic", "heartbeat", b"heartbeat", "hello", b"hello", "imu_batch", b"imu_batch", "info", b"info", "log", b"log", "power", b"power", "privacy_switch", b"privacy_switch", "reboot", b"reboot", "sequence", b"sequence", "set_camera", b"set_camera", "set_indicator", b"set_indicator", "set_leds", b"set_leds", "sleep", b"sleep", "t_us", b"t_us", "time_reply", b"time_reply", "time_request", b"time_request", "worn", b"worn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "ambient_light", b"ambient_light", "battery", b"battery", "body", b"body", "button", b"button", "event", b"event", "events_received", b"events_received", "eye_chunk", b"eye_chunk", "fault", b"fault", "get_info", b"get_info", "haptic", b"haptic", "heartbeat", b"heartbeat", "hello", b"hello", "imu_batch", b"imu_batch", "info", b"info", "log", b"log", "oldest_event", b"oldest_event", "power", b"power", "privacy_switch", b"privacy_switch", "reboot", b"reboot", "sequence", b"sequence", "set_camera", b"set_camera", "set_indicator", b"set_indicator", "set_leds", b"set_leds", "sleep", b"sleep", "t_us", b"t_us", "time_reply", b"time_reply", "time_request", b"time_request", "worn", b"worn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "ack", "time_request", "time_reply", "eye_chunk", "imu_batch", "power", "battery", "worn", "button", "ambient_light", "privacy_switch", "fault", "log", "set_camera", "set_leds", "set_indicator", "haptic", "sleep", "reboot", "get_info", "info"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "ack", "time_request", "time_reply", "eye_chunk", "imu_batch", "power", "battery", "worn", "button", "ambient_light", "privacy_switch", "fault", "log", "set_camera", "set_leds", "set_indicator", "haptic", "sleep", "reboot", "get_info", "info", "events_received"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 

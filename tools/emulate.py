@@ -1,4 +1,5 @@
-"""`beheld emulate`: see the virtual wearer, what it sees, where it truly looks, and its eyes."""
+"""`beheld emulate`: see the virtual wearer, what it sees, where it truly looks, and its eyes; or run the
+emulated glasses (`--serial`)."""
 
 from __future__ import annotations
 
@@ -12,11 +13,13 @@ import av
 import click
 import cv2
 import numpy as np
+from click.core import ParameterSource
 
 from device.emulator import Emulator, EmulatorSettings
 from device.emulator.eye import EyeState, render_eye
 from device.emulator.eye_looks import make_appearance
 from device.emulator.settings import Scenario
+from device.emulator.switches import BoardSettings
 from device.errors import ConfigError, StorageError
 from device.geometry import in_frame
 from device.sources.camera import AlwaysOn
@@ -41,24 +44,106 @@ TRUE_GAZE, ATTENDED, GREY = (40, 40, 240), (60, 200, 60), (200, 200, 200)
     help="Write contact sheets of the scene and of eyes into this folder.",
 )
 @click.option("--measure", is_flag=True, help="Also say the CPU time of a frame drawn.")
+@click.option(
+    "--serial",
+    is_flag=True,
+    help="Run the emulated glasses in real time: the C reference behind a serial port (an hour, unless "
+    "--duration-s says otherwise). First line: where the port is. Orders (unplug 2, button, privacy on, "
+    "...) come on stdin or over the control socket.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --serial: where port, cameras and control appear. [default: a new temporary folder]",
+)
+@click.option(
+    "--eye-px",
+    default=96,
+    show_default=True,
+    type=click.IntRange(32, 320),
+    help="With --serial: side of the eye images on the line.",
+)
+@click.option(
+    "--baud", type=click.IntRange(min=9600), help="With --serial: no faster than this line."
+)
+@click.option(
+    "--noise",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="With --serial: share of the line's bytes that is spoilt.",
+)
+@click.option(
+    "--drift-ppm",
+    default=0.0,
+    show_default=True,
+    help="With --serial: how much too fast the board's clock runs.",
+)
+@click.option(
+    "--battery",
+    "charge",
+    default=0.95,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="With --serial: charge at the start.",
+)
+@click.option("--battery-mwh", type=float, help="With --serial: capacity. [default: energy table]")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="'SECOND ORDER'",
+    help="With --serial: an order at that second, such as '30 unplug 2'. May be given often.",
+)
 @json_option
+@click.pass_context
 def command(
+    context: click.Context,
     duration_s: float,
     seed: int,
     scenario: str,
     out: Path | None,
     sheet: Path | None,
     measure: bool,
+    serial: bool,
+    folder: Path | None,
+    eye_px: int,
+    baud: int | None,
+    noise: float,
+    drift_ppm: float,
+    charge: float,
+    battery_mwh: float | None,
+    faults: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Make a session of the virtual wearer; look at it with --out or --sheet.
 
     The red circle is the true gaze, the green box the thing that is truly attended to.
+
+    With --serial the wearer lives in real time behind emulated glasses: their microcontroller is the C
+    reference itself (needs gcc, make and nanopb), their cameras a Unix socket. docs/emulator.md tells all.
     """
+    if serial:
+        from tools import emulate_board  # here: the rest needs no compiler and no terminal
+
+        if context.get_parameter_source("duration_s") is ParameterSource.DEFAULT:
+            duration_s = emulate_board.SESSION_S
     try:
         settings = EmulatorSettings(seed=seed, duration_s=duration_s, scenario=scenario)
     except ValueError as error:
         raise ConfigError(f"emulate: {error}") from error
+    if serial:
+        board = BoardSettings(
+            eye_px=eye_px,
+            baud=baud,
+            noise=noise,
+            drift_ppm=drift_ppm,
+            charge=charge,
+            battery_mwh=battery_mwh,
+            seed=seed,
+        )
+        emulate_board.run(settings, board, folder, faults, as_json=as_json)
+        return
     emulator = Emulator(settings, AlwaysOn())
     try:
         if out is not None:

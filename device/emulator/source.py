@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from functools import cached_property, partial
 
@@ -30,8 +30,10 @@ from device.types import (
 )
 
 EYES: tuple[Eye, Eye] = ("left", "right")
-Tick = tuple[int, Callable[[], Value | None]]
-"""When, and what makes the value then; made only when its turn has come."""
+Tick = tuple[int, str, Callable[[], Value | None]]
+"""When, which stream (`event`, `imu`, `left`, `right`, `gaze`, `scene`), and what makes the value then;
+made only when its turn has come."""
+STREAMS = ("event", "imu", "eyes", "scene")
 CHUNK_S = 1.0
 """Truth is computed for that long at once; nothing else depends on it."""
 GRAVITY_M_S2 = 9.81
@@ -65,13 +67,18 @@ class Emulator:
         return pupil_ellipse(self.appearances[eye], self._state(self.truth.eyes(t_ns), 0, eye))
 
     def __iter__(self) -> Iterator[Value]:
-        eyes = self._eyes() if self.settings.eyes else self._gaze()
-        # At one instant the eyes come before the scene, so a camera woken by them sees it.
-        streams = (self._events(), self._imu(), eyes, self._scene())
-        for _, make in heapq.merge(*streams, key=lambda tick: tick[0]):
+        for _, _, make in self.ticks():
             value = make()
             if value is not None:
                 yield value
+
+    def ticks(self, streams: Collection[str] = STREAMS) -> Iterator[Tick]:
+        """What happens in these of `STREAMS`, in the order of time, for whoever need not draw it all."""
+        eyes = self._eyes() if self.settings.eyes else self._gaze()
+        # At one instant the eyes come before the scene, so a camera woken by them sees it.
+        every = (self._events(), self._imu(), eyes, self._scene())
+        wanted = [ticks for name, ticks in zip(STREAMS, every, strict=True) if name in streams]
+        return heapq.merge(*wanted, key=lambda tick: tick[0])
 
     def _times_ns(self, hz: float) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
         """Sample times of one stream, a chunk at a time."""
@@ -104,7 +111,7 @@ class Emulator:
             for k, t_ns in enumerate(times_ns.tolist()):
                 for eye in EYES:
                     state = self._state(eyes, k, eye)
-                    yield t_ns, partial(frame, t_ns, eye, seq, state)
+                    yield t_ns, eye, partial(frame, t_ns, eye, seq, state)
                 seq += 1
 
     def _gaze(self) -> Iterator[Tick]:
@@ -121,6 +128,7 @@ class Emulator:
                 droop = 12.0 * (1 - min(float(eyes.openness[k]) / 0.5, 1.0))  # a lid pulls it down
                 yield (
                     t_ns,
+                    "gaze",
                     partial(
                         Gaze,
                         t_ns=t_ns,
@@ -139,7 +147,7 @@ class Emulator:
         hz, seq = self.settings.scene_hz, 0
         for times_ns in self._times_ns(hz):
             for t_ns in times_ns.tolist():
-                yield t_ns, partial(self._scene_frame, t_ns, seq)
+                yield t_ns, "scene", partial(self._scene_frame, t_ns, seq)
                 seq += 1
 
     def _scene_frame(self, t_ns: int, seq: int) -> SceneFrame | None:
@@ -195,15 +203,16 @@ class Emulator:
             ):
                 yield (
                     t_ns,
+                    "imu",
                     partial(ImuSample, t_ns=t_ns, gyro_deg_s=tuple(turn), accel_m_s2=tuple(push)),
                 )
 
     def _events(self) -> Iterator[Tick]:
-        yield 0, partial(DeviceEvent, t_ns=0, name="worn", value=True)
+        yield 0, "event", partial(DeviceEvent, t_ns=0, name="worn", value=True)
         for minute in range(int(self.settings.duration_s // 60) + 1):
             charge = round(max(0.95 - minute / 600, 0.0), 4)
             t_ns = minute * 60_000_000_000
-            yield t_ns, partial(DeviceEvent, t_ns=t_ns, name="battery", value=charge)
+            yield t_ns, "event", partial(DeviceEvent, t_ns=t_ns, name="battery", value=charge)
 
 
 def _turning(before: Pose, after: Pose) -> Floats:

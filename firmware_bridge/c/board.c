@@ -1,29 +1,60 @@
-/* A board on a pseudo-terminal: the reference microcontroller as an ordinary program, for tests and the
- * emulator. Standard input and output are the line. It answers every command, keeps its own clock
- * (`--drift-ppm`), and streams `--power-hz` power samples and `--eye-hz` small eye frames. */
+/* The reference microcontroller as an ordinary program: `glasses.c` on a board whose hardware is a socket.
+ *
+ *   board --digest HEX [--line FD] [--hardware FD] [--drift-ppm X]
+ *
+ * The line is a stream of bytes (standard input and output unless given). The hardware is a socket that
+ * keeps message boundaries (SOCK_SEQPACKET): each message is one reading of a sensor, or one thing that
+ * the board does. A message is a header, then what its kind says; numbers are little endian, 32 bits:
+ *
+ *   to the board     eye: width, height, exposure_us, pixels      imu: gyro x y z, accel x y z
+ *                    power: rail of that number, value = uW, span_us
+ *                    battery: permille, mV, mA, cdeg, charging    worn, button, privacy, ambient: value
+ *                    fault: `which` is its kind                   reset: `which` is its cause
+ *   from the board   camera: mode, rate_hz, width, height         leds: current_ma, strobe_us
+ *                    indicator: value   haptic: ms, permille      sleep: value = ms, 0 awake
+ *                    started: value = resets, `which` = cause
+ *
+ * A restart is a real one: the program runs itself anew, with a clock that begins again. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "link.h"
+#include "glasses.h"
 
-#define EYE_SIDE 64u
-#define CHUNK 512u
+enum { EYE = 1, IMU, POWER, BATTERY, WORN, BUTTON, PRIVACY, AMBIENT, FAULT, RESET };
+enum { CAMERA = 65, LEDS, INDICATOR, HAPTIC, SLEEP, STARTED };
 
 typedef struct {
-    double drift_ppm;
-    double power_hz;
-    double eye_hz;
-    uint64_t digest;
-    uint32_t frame;
-    uint32_t commands;
-} board_state;
+    uint8_t kind;
+    uint8_t which;
+    uint16_t unused;
+    uint32_t value;
+} header;
 
-static uint64_t host_us(void)
+#define LARGEST_EYE (320u * 320u)
+
+static const char *const rails[] = {"eye_camera", "eye_light",       "scene_camera",
+                                    "inertial",   "microcontroller", "processor"};
+
+typedef struct {
+    beheld_glasses glasses;
+    char **arguments;
+    uint64_t digest;
+    double drift_ppm;
+    uint64_t origin_us;
+    uint32_t resets;
+    uint32_t cause;
+    int line_in;
+    int line_out;
+    int hardware;
+} board;
+
+static uint64_t machine_us(void)
 {
     struct timespec now;
 
@@ -31,20 +62,21 @@ static uint64_t host_us(void)
     return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
-static uint64_t board_us(const board_state *board)
+static uint64_t board_us(const board *self)
 {
-    static uint64_t origin_us;
-    uint64_t now_us = host_us();
+    double passed_us = (double)(machine_us() - self->origin_us);
 
-    origin_us = origin_us == 0 ? now_us : origin_us;
-    return 1000u + (uint64_t)((double)(now_us - origin_us) * (1.0 + board->drift_ppm / 1e6));
+    return 1000u + (uint64_t)(passed_us * (1.0 + self->drift_ppm / 1e6));
 }
+
+/* --- what the board does ------------------------------------------------------------------------ */
 
 static void put_line(void *context, const uint8_t *bytes, size_t length)
 {
-    (void)context;
+    const board *self = context;
+
     while (length > 0) {
-        ssize_t written = write(STDOUT_FILENO, bytes, length);
+        ssize_t written = write(self->line_out, bytes, length);
 
         if (written < 0 && errno != EINTR && errno != EAGAIN) {
             exit(0); /* the other end of the line is gone */
@@ -56,115 +88,254 @@ static void put_line(void *context, const uint8_t *bytes, size_t length)
     }
 }
 
-static void carry_out(void *context, beheld_link *link, const beheld_wire_Packet *command,
-                      beheld_wire_Ack *ack)
+static void tell(const board *self, header head, const uint32_t *body, size_t count)
 {
-    board_state *board = context;
+    uint8_t message[sizeof head + 4 * sizeof(uint32_t)];
 
-    (void)link;
-    board->commands++;
-    if (command->which_body == beheld_wire_Packet_set_camera_tag &&
-        command->body.set_camera.rate_hz > 120u) {
-        ack->result = beheld_wire_Result_RESULT_REFUSED;
-        strcpy(ack->text, "rate above 120 Hz");
+    if (self->hardware < 0) {
+        return;
     }
-    if (command->which_body == beheld_wire_Packet_haptic_tag) {
-        /* The text carries how often commands were carried out: a repeated one must not count. */
-        snprintf(ack->text, sizeof ack->text, "%u", (unsigned)board->commands);
+    memcpy(message, &head, sizeof head);
+    if (count > 0) {
+        memcpy(message + sizeof head, body, count * sizeof(uint32_t));
+    }
+    if (send(self->hardware, message, sizeof head + count * sizeof(uint32_t), MSG_NOSIGNAL) < 0) {
+        exit(0); /* the world is gone */
     }
 }
 
-static void send_power(board_state *board, beheld_link *link)
+static void set_camera(void *context, const beheld_wire_SetCamera *setting)
 {
-    beheld_wire_Packet *packet = beheld_link_packet(link);
+    header head = {.kind = CAMERA, .which = (uint8_t)setting->camera};
+    uint32_t body[] = {(uint32_t)setting->mode, setting->rate_hz, setting->width_px,
+                       setting->height_px};
 
-    packet->which_body = beheld_wire_Packet_power_tag;
-    strcpy(packet->body.power.rail, "scene");
-    packet->body.power.power_uw = 95000;
-    packet->body.power.span_us = (uint32_t)(1e6 / board->power_hz);
-    (void)beheld_link_send(link, board_us(board));
+    tell(context, head, body, 4);
 }
 
-static void send_eye(board_state *board, beheld_link *link)
+static void set_leds(void *context, const beheld_wire_SetLeds *setting)
 {
-    uint64_t taken_us = board_us(board);
+    header head = {.kind = LEDS, .which = (uint8_t)setting->eye};
+    uint32_t body[] = {setting->current_ma, setting->strobe_us};
 
-    for (uint32_t offset = 0; offset < EYE_SIDE * EYE_SIDE; offset += CHUNK) {
-        beheld_wire_Packet *packet = beheld_link_packet(link);
-        beheld_wire_EyeChunk *chunk = &packet->body.eye_chunk;
+    tell(context, head, body, 2);
+}
 
-        packet->which_body = beheld_wire_Packet_eye_chunk_tag;
-        chunk->frame = board->frame;
-        chunk->width_px = EYE_SIDE;
-        chunk->height_px = EYE_SIDE;
-        chunk->offset = offset;
-        chunk->pixels.size = CHUNK;
-        for (uint32_t i = 0; i < CHUNK; i++) {
-            chunk->pixels.bytes[i] = (uint8_t)(board->frame + offset + i);
+static void set_indicator(void *context, beheld_wire_Indicator light)
+{
+    header head = {.kind = INDICATOR, .value = (uint32_t)light};
+
+    tell(context, head, NULL, 0);
+}
+
+static void pulse(void *context, const beheld_wire_Haptic *haptic)
+{
+    header head = {.kind = HAPTIC};
+    uint32_t body[] = {haptic->duration_ms, haptic->strength_permille};
+
+    tell(context, head, body, 2);
+}
+
+static void fall_asleep(void *context, uint32_t duration_ms)
+{
+    header head = {.kind = SLEEP, .value = duration_ms};
+
+    tell(context, head, NULL, 0);
+}
+
+static void restart(board *self, uint32_t cause)
+{
+    char resets[16], why[16];
+    char *fresh[32];
+    int count = 0;
+
+    for (char **argument = self->arguments; *argument != NULL && count < 24; argument++) {
+        if (strcmp(*argument, "--resets") == 0 || strcmp(*argument, "--cause") == 0) {
+            argument++;
+            continue;
         }
-        (void)beheld_link_send(link, taken_us);
+        fresh[count++] = *argument;
     }
-    board->frame++;
+    snprintf(resets, sizeof resets, "%u", (unsigned)(self->resets + 1u));
+    snprintf(why, sizeof why, "%u", (unsigned)cause);
+    fresh[count++] = (char[]){"--resets"};
+    fresh[count++] = resets;
+    fresh[count++] = (char[]){"--cause"};
+    fresh[count++] = why;
+    fresh[count] = NULL;
+    execv("/proc/self/exe", fresh);
+    perror("execv");
+    exit(1);
 }
 
-static bool due(double hz, uint64_t now_us, uint64_t *next_us)
+static void ordered_restart(void *context)
 {
-    if (hz <= 0 || now_us < *next_us) {
-        return false;
-    }
-    *next_us = now_us + (uint64_t)(1e6 / hz);
-    return true;
+    restart(context, (uint32_t)beheld_wire_FaultKind_FAULT_NONE);
 }
 
-static void run(board_state *board)
-{
-    static beheld_link link;
-    uint64_t power_us = 0, eye_us = 0;
+static const beheld_hardware hardware = {
+    .send = put_line,
+    .camera = set_camera,
+    .leds = set_leds,
+    .indicator = set_indicator,
+    .haptic = pulse,
+    .sleep = fall_asleep,
+    .reset = ordered_restart,
+};
 
-    beheld_link_init(&link, board, put_line, carry_out, "reference 0.1", board->digest,
-                     board_us(board));
+/* --- what the board senses ---------------------------------------------------------------------- */
+
+static void take_eye(board *self, header head, const uint8_t *body, size_t length, uint64_t now_us)
+{
+    beheld_wire_EyeChunk about = beheld_wire_EyeChunk_init_zero;
+    uint32_t numbers[3];
+
+    if (length < sizeof numbers) {
+        return;
+    }
+    memcpy(numbers, body, sizeof numbers);
+    if (length - sizeof numbers != (size_t)numbers[0] * numbers[1]) {
+        return;
+    }
+    about.eye = head.which == 1u ? beheld_wire_Eye_EYE_RIGHT : beheld_wire_Eye_EYE_LEFT;
+    about.width_px = numbers[0];
+    about.height_px = numbers[1];
+    about.exposure_us = numbers[2];
+    beheld_glasses_eye(&self->glasses, &about, body + sizeof numbers, now_us);
+}
+
+static void take_battery(board *self, const uint8_t *body, uint64_t now_us)
+{
+    beheld_wire_Battery battery = beheld_wire_Battery_init_zero;
+    int32_t numbers[5];
+
+    memcpy(numbers, body, sizeof numbers);
+    battery.charge_permille = (uint32_t)numbers[0];
+    battery.voltage_mv = (uint32_t)numbers[1];
+    battery.current_ma = numbers[2];
+    battery.temperature_cdeg = numbers[3];
+    battery.charging = numbers[4] != 0;
+    beheld_glasses_battery(&self->glasses, &battery, now_us);
+}
+
+static void take_reading(board *self, header head, const uint8_t *body, size_t length)
+{
+    beheld_glasses *glasses = &self->glasses;
+    uint64_t now_us = board_us(self);
+    int32_t motion[6];
+    uint32_t span_us;
+
+    if (head.kind == EYE) {
+        take_eye(self, head, body, length, now_us);
+    } else if (head.kind == IMU && length == sizeof motion) {
+        memcpy(motion, body, sizeof motion);
+        beheld_glasses_imu(glasses, motion, motion + 3, now_us);
+    } else if (head.kind == POWER && length == sizeof span_us &&
+               head.which < sizeof rails / sizeof *rails) {
+        memcpy(&span_us, body, sizeof span_us);
+        beheld_glasses_power(glasses, rails[head.which], head.value, span_us, now_us);
+    } else if (head.kind == BATTERY && length == 5 * sizeof(int32_t)) {
+        take_battery(self, body, now_us);
+    } else if (head.kind == WORN) {
+        beheld_glasses_worn(glasses, head.value != 0, now_us);
+    } else if (head.kind == BUTTON) {
+        beheld_glasses_button(glasses, head.which, head.value != 0, now_us);
+    } else if (head.kind == PRIVACY) {
+        beheld_glasses_privacy(glasses, head.value != 0, now_us);
+    } else if (head.kind == AMBIENT) {
+        beheld_glasses_ambient(glasses, head.value, now_us);
+    } else if (head.kind == FAULT) {
+        beheld_glasses_fault(glasses, (beheld_wire_FaultKind)head.which, "reported", now_us);
+    } else if (head.kind == RESET) {
+        restart(self, head.which);
+    }
+}
+
+static void read_hardware(board *self)
+{
+    static uint8_t message[sizeof(header) + 3 * sizeof(uint32_t) + LARGEST_EYE];
+    header head;
+
     for (;;) {
-        struct pollfd line = {.fd = STDIN_FILENO, .events = POLLIN};
-        uint8_t bytes[256];
+        ssize_t count = recv(self->hardware, message, sizeof message, MSG_DONTWAIT);
 
-        if (poll(&line, 1, 2) > 0) {
-            ssize_t count = read(STDIN_FILENO, bytes, sizeof bytes);
+        if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
+            exit(0);
+        }
+        if (count < (ssize_t)sizeof head) {
+            return;
+        }
+        memcpy(&head, message, sizeof head);
+        take_reading(self, head, message + sizeof head, (size_t)count - sizeof head);
+    }
+}
 
-            if (count == 0 || (count < 0 && errno != EINTR && errno != EAGAIN)) {
-                return;
-            }
-            for (ssize_t i = 0; i < count; i++) {
-                beheld_link_byte(&link, bytes[i], board_us(board));
-            }
+static void read_line(board *self)
+{
+    uint8_t bytes[4096];
+    ssize_t count = read(self->line_in, bytes, sizeof bytes);
+
+    if (count == 0 || (count < 0 && errno != EINTR && errno != EAGAIN)) {
+        exit(0);
+    }
+    for (ssize_t i = 0; i < count; i++) {
+        beheld_glasses_byte(&self->glasses, bytes[i], board_us(self));
+    }
+}
+
+static void run(board *self)
+{
+    beheld_start start = {.firmware = "reference 0.2",
+                          .board = "emulated",
+                          .digest = self->digest,
+                          .boot = (uint32_t)(machine_us() ^ (uint64_t)getpid() << 20),
+                          .resets = self->resets,
+                          .cause = (beheld_wire_FaultKind)self->cause};
+    header started = {.kind = STARTED, .which = (uint8_t)self->cause, .value = self->resets};
+
+    self->origin_us = machine_us();
+    tell(self, started, NULL, 0);
+    beheld_glasses_init(&self->glasses, &hardware, self, &start, board_us(self));
+    for (;;) {
+        struct pollfd ready[] = {{.fd = self->line_in, .events = POLLIN},
+                                 {.fd = self->hardware, .events = POLLIN}};
+
+        (void)poll(ready, 2, 5);
+        if (ready[0].revents != 0) {
+            read_line(self);
         }
-        beheld_link_tick(&link, board_us(board));
-        if (due(board->power_hz, board_us(board), &power_us)) {
-            send_power(board, &link);
+        if (ready[1].revents != 0) {
+            read_hardware(self);
         }
-        if (due(board->eye_hz, board_us(board), &eye_us)) {
-            send_eye(board, &link);
-        }
+        beheld_glasses_tick(&self->glasses, board_us(self));
     }
 }
 
 int main(int argc, char **argv)
 {
-    board_state board = {0};
+    static board self = {.line_in = STDIN_FILENO, .line_out = STDOUT_FILENO, .hardware = -1};
 
+    self.arguments = argv;
     for (int i = 1; i + 1 < argc; i += 2) {
+        const char *value = argv[i + 1];
+
         if (strcmp(argv[i], "--digest") == 0) {
-            board.digest = strtoull(argv[i + 1], NULL, 16);
+            self.digest = strtoull(value, NULL, 16);
         } else if (strcmp(argv[i], "--drift-ppm") == 0) {
-            board.drift_ppm = atof(argv[i + 1]);
-        } else if (strcmp(argv[i], "--power-hz") == 0) {
-            board.power_hz = atof(argv[i + 1]);
-        } else if (strcmp(argv[i], "--eye-hz") == 0) {
-            board.eye_hz = atof(argv[i + 1]);
+            self.drift_ppm = atof(value);
+        } else if (strcmp(argv[i], "--line") == 0) {
+            self.line_in = self.line_out = atoi(value);
+        } else if (strcmp(argv[i], "--hardware") == 0) {
+            self.hardware = atoi(value);
+        } else if (strcmp(argv[i], "--resets") == 0) {
+            self.resets = (uint32_t)atoi(value);
+        } else if (strcmp(argv[i], "--cause") == 0) {
+            self.cause = (uint32_t)atoi(value);
         } else {
             fprintf(stderr, "unknown option %s\n", argv[i]);
             return 2;
         }
     }
-    run(&board);
+    run(&self);
     return 0;
 }

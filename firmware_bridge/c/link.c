@@ -8,7 +8,7 @@
 static void greet(beheld_link *link, bool reply, uint64_t now_us);
 
 void beheld_link_init(beheld_link *link, void *board, beheld_send send, beheld_act act,
-                      const char *name, uint64_t digest, uint64_t now_us)
+                      const char *name, uint64_t digest, uint32_t boot, uint64_t now_us)
 {
     memset(link, 0, sizeof *link);
     link->board = board;
@@ -16,6 +16,9 @@ void beheld_link_init(beheld_link *link, void *board, beheld_send send, beheld_a
     link->act = act;
     link->name = name;
     link->digest = digest;
+    link->boot = boot;
+    link->oldest_event = 1;
+    link->next_event = 1;
     link->state = BEHELD_GREETING;
     link->heard_us = now_us;
     link->beat_us = now_us;
@@ -66,33 +69,89 @@ static void greet(beheld_link *link, bool reply, uint64_t now_us)
     packet->which_body = beheld_wire_Packet_hello_tag;
     packet->body.hello.digest = link->digest;
     packet->body.hello.reply = reply;
+    packet->body.hello.boot = link->boot;
     copy_text(packet->body.hello.name, sizeof packet->body.hello.name, link->name);
     link->hello_us = now_us;
     (void)beheld_link_send(link, now_us);
 }
 
-static void forget_answers(beheld_link *link)
+static void send_event(beheld_link *link, uint32_t number)
 {
-    for (size_t i = 0; i < BEHELD_REMEMBERED; i++) {
-        link->answers[i].used = false;
+    const beheld_event *event = &link->events[number % BEHELD_EVENTS];
+    beheld_wire_Packet *packet = beheld_link_packet(link);
+
+    packet->event = number;
+    packet->oldest_event = link->oldest_event;
+    packet->which_body = event->body;
+    switch (event->body) {
+    case beheld_wire_Packet_worn_tag:
+        packet->body.worn.worn = event->on;
+        break;
+    case beheld_wire_Packet_button_tag:
+        packet->body.button.button = event->value;
+        packet->body.button.pressed = event->on;
+        break;
+    case beheld_wire_Packet_privacy_switch_tag:
+        packet->body.privacy_switch.on = event->on;
+        break;
+    default:
+        packet->which_body = beheld_wire_Packet_fault_tag;
+        packet->body.fault.kind = (beheld_wire_FaultKind)event->value;
+        copy_text(packet->body.fault.text, sizeof packet->body.fault.text,
+                  event->text == NULL ? "" : event->text);
+        break;
+    }
+    (void)beheld_link_send(link, event->t_us);
+}
+
+static void send_waiting_events(beheld_link *link, uint64_t now_us)
+{
+    link->event_us = now_us;
+    for (uint32_t number = link->oldest_event; number != link->next_event; number++) {
+        send_event(link, number);
+    }
+}
+
+void beheld_link_event(beheld_link *link, beheld_event event)
+{
+    if (link->next_event - link->oldest_event == BEHELD_EVENTS) {
+        link->oldest_event++;
+    }
+    link->events[link->next_event % BEHELD_EVENTS] = event;
+    link->next_event++;
+    send_event(link, link->next_event - 1u);
+}
+
+bool beheld_link_events_waiting(const beheld_link *link)
+{
+    return link->oldest_event != link->next_event;
+}
+
+static void take_events_received(beheld_link *link, uint32_t upto)
+{
+    /* A number from before our start, or of an event we do not have, says nothing. */
+    if (upto - link->oldest_event < link->next_event - link->oldest_event) {
+        link->oldest_event = upto + 1u;
     }
 }
 
 static void take_hello(beheld_link *link, const beheld_wire_Hello *hello, uint64_t now_us)
 {
-    if (hello->digest != link->digest) {
-        link->state = BEHELD_REFUSED;
-        if (!hello->reply) {
-            greet(link, true, now_us); /* so that the host can name both versions */
+    bool ready = hello->digest == link->digest;
+
+    if (ready && hello->boot != link->host_boot) { /* its sequence numbers begin anew */
+        link->host_boot = hello->boot;
+        link->new_host = true;
+        for (size_t i = 0; i < BEHELD_REMEMBERED; i++) {
+            link->answers[i].used = false;
         }
-        return;
     }
-    if (!hello->reply) { /* the host begins anew: its sequence numbers do too */
-        forget_answers(link);
-    }
-    link->state = BEHELD_READY;
+    link->state = ready ? BEHELD_READY : BEHELD_REFUSED;
     if (!hello->reply) {
-        greet(link, true, now_us);
+        greet(link, true, now_us); /* when refused too, so that the host can name both versions */
+    }
+    if (ready) {
+        send_waiting_events(link, now_us);
     }
 }
 
@@ -159,6 +218,8 @@ static void take(beheld_link *link, size_t length, uint64_t now_us)
         return;
     } else if (link->incoming.which_body == beheld_wire_Packet_time_request_tag) {
         take_time_request(link, now_us);
+    } else if (link->incoming.which_body == beheld_wire_Packet_events_received_tag) {
+        take_events_received(link, link->incoming.body.events_received.upto);
     } else if (is_command(link->incoming.which_body)) {
         take_command(link, now_us);
     }
@@ -179,10 +240,13 @@ void beheld_link_tick(beheld_link *link, uint64_t now_us)
 
     if (link->state != BEHELD_GREETING && now_us - link->heard_us > BEHELD_SILENCE_US) {
         link->state = BEHELD_GREETING;
-        forget_answers(link);
     }
     if (link->state == BEHELD_GREETING && now_us - link->hello_us >= BEHELD_HELLO_US) {
         greet(link, false, now_us);
+    }
+    if (link->state == BEHELD_READY && beheld_link_events_waiting(link) &&
+        now_us - link->event_us >= BEHELD_EVENT_US) {
+        send_waiting_events(link, now_us);
     }
     if (link->state == BEHELD_READY && now_us - link->beat_us >= BEHELD_HEARTBEAT_US) {
         link->beat_us = now_us;

@@ -1,15 +1,8 @@
-"""The link: its table, loss, repetition, refusal, clock; alone, and against the C board on a terminal."""
+"""The link: its table, loss, repetition, refusal, events, clock. Against the C board: test_board.py."""
 
 from __future__ import annotations
 
-import os
-import pty
 import random
-import subprocess
-import time
-import tty
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -24,11 +17,12 @@ from firmware_bridge.link import (
     Answered,
     Changed,
     Event,
+    EventsLost,
     IllegalMoveError,
     Link,
-    LinkSettings,
     Lost,
     Move,
+    Restarted,
     State,
     Telemetry,
 )
@@ -40,9 +34,17 @@ def packet(sequence: int, **body: object) -> bytes:
     return encode(wire.Packet(sequence=sequence, t_us=5, **body).SerializeToString())  # type: ignore[arg-type]
 
 
-def hello(sequence: int = 0, digest: int | None = None, *, reply: bool = True) -> bytes:
+def hello(
+    sequence: int = 0, digest: int | None = None, *, reply: bool = True, boot: int = 1
+) -> bytes:
     known = table_digest() if digest is None else digest
-    return packet(sequence, hello=wire.Hello(digest=known, name="mcu 1", reply=reply))
+    return packet(sequence, hello=wire.Hello(digest=known, name="mcu 1", reply=reply, boot=boot))
+
+
+def event_packet(sequence: int, number: int, oldest: int, button: int) -> bytes:
+    body = wire.Button(button=button, pressed=True)
+    fields = {"sequence": sequence, "t_us": 5, "event": number, "oldest_event": oldest}
+    return encode(wire.Packet(button=body, **fields).SerializeToString())  # type: ignore[arg-type]
 
 
 def ready() -> Link:
@@ -117,14 +119,96 @@ def test_a_command_nobody_answers_ends_and_says_so() -> None:
     assert events == [Answered(sequence=number, result=None, text="no answer to 8 tries")]
 
 
-def test_silence_goes_back_to_greeting_and_a_restart_is_noticed() -> None:
+def test_silence_goes_back_to_greeting_and_the_same_board_goes_on() -> None:
     link = ready()
+    link.receive(event_packet(1, 1, 1, button=7), 10 * MS)
     (changed,) = [e for e in link.tick(3_100 * MS) if isinstance(e, Changed)]
     assert changed.after is State.GREETING
-    link.receive(hello(0, reply=False), 3_200 * MS)
-    assert link.state is State.READY
-    link.receive(hello(0, reply=False), 3_300 * MS)
-    assert link.counts.restarts == 1
+    lost, changed = link.receive(hello(6, reply=False), 3_200 * MS)
+    assert lost == Lost(count=4) and isinstance(changed, Changed) and link.state is State.READY
+    assert link.counts.restarts == 0
+    assert buttons(link.receive(event_packet(7, 1, 1, button=7), 3_300 * MS)) == []  # came before
+    assert buttons(link.receive(event_packet(8, 2, 1, button=8), 3_300 * MS)) == [8]
+
+
+def test_a_restart_is_noticed_and_numbers_begin_anew() -> None:
+    link = ready()
+    link.receive(packet(900, worn=wire.Worn()), 1)
+    link.receive(event_packet(901, 5, 5, button=1), 1)
+    number = link.command(2, get_info=wire.GetInfo())
+    answered, restarted = link.receive(hello(0, reply=False, boot=2), 3)
+    assert isinstance(answered, Answered) and (answered.sequence, answered.result) == (number, None)
+    assert restarted == Restarted(name="mcu 1") and link.counts.restarts == 1
+    assert link.clock.fit is None
+    assert buttons(link.receive(event_packet(1, 1, 1, button=2), 4)) == [2]
+
+
+def buttons(events: list[Event]) -> list[int]:
+    return [e.packet.button.button for e in events if isinstance(e, Telemetry)]
+
+
+def confirmed(link: Link) -> int | None:
+    upto = [p.events_received.upto for p in sent(link) if p.HasField("events_received")]
+    return upto[-1] if upto else None
+
+
+def test_events_come_once_and_in_order_and_are_confirmed() -> None:
+    link = ready()
+    assert buttons(link.receive(event_packet(1, 1, 1, button=10), 1)) == [10]
+    assert confirmed(link) == 1
+    assert buttons(link.receive(event_packet(3, 3, 2, button=30), 2)) == []  # 2 is missing
+    assert confirmed(link) == 1
+    again = event_packet(4, 2, 2, button=20) + event_packet(5, 3, 2, button=30)
+    assert buttons(link.receive(again, 3)) == [20, 30]
+    assert confirmed(link) == 3
+    assert buttons(link.receive(event_packet(6, 3, 3, button=30), 4)) == []
+    assert confirmed(link) == 3  # the last confirmation was lost
+
+
+def test_events_the_board_had_to_give_up_are_counted() -> None:
+    link = ready()
+    link.receive(event_packet(1, 1, 1, button=1), 1)
+    events = link.receive(event_packet(2, 9, 9, button=9), 2)
+    assert events[0] == EventsLost(count=7) and buttons(events) == [9]
+    assert link.counts.events_lost == 7
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from(["keep", "lose", "twice", "swap"]), min_size=60, max_size=60))
+def test_lost_repeated_and_reordered_frames(fates: list[str]) -> None:
+    """Each event arrives once and in order, each telemetry at most once; the counts add up."""
+    link, held, number, sequence = ready(), list[int](), 0, 0
+    got: list[int] = []
+    telemetry: list[int] = []
+    waiting: bytes = b""
+    sends = 0
+    for fate in [*fates, *["keep"] * 8]:
+        if len(held) < 3 and number < 10:
+            number += 1
+            held.append(number)
+        frames: list[bytes] = []
+        for each in held:
+            sequence += 1
+            frames.append(event_packet(sequence, each, held[0], button=each))
+        sequence += 1
+        sends += len(held) + 1
+        frames.append(packet(sequence, ambient_light=wire.AmbientLight(illuminance_mlux=sequence)))
+        if fate == "lose":
+            frames = frames[1:]
+        elif fate == "twice":
+            frames += frames[:1]
+        elif fate == "swap":
+            frames = frames[::-1]
+        for e in link.receive(waiting + b"".join(frames), sequence):
+            if isinstance(e, Telemetry) and e.packet.HasField("button"):
+                got.append(e.packet.button.button)
+            elif isinstance(e, Telemetry):
+                telemetry.append(e.packet.ambient_light.illuminance_mlux)
+        upto = confirmed(link)
+        held = [each for each in held if upto is None or each > upto]
+    assert got == list(range(1, number + 1)) and link.counts.events_lost == 0
+    assert telemetry == sorted(set(telemetry))
+    assert link.counts.received - 1 + link.counts.lost == sends  # the greeting was one more
 
 
 @settings(max_examples=50)
@@ -162,94 +246,3 @@ def test_offset_and_drift_are_found(drift_ppm: float, offset_us: int, jitter_us:
 def test_a_time_reply_that_runs_backwards_is_refused() -> None:
     with pytest.raises(ValueError, match="backwards"):
         ClockFit().add(sent_ns=2, received_us=1, replied_us=1, returned_ns=1)
-
-
-class Terminal:
-    """The C board behind a pseudo-terminal, and a line that may damage what passes."""
-
-    def __init__(self, board: Path, *options: str, damage: float = 0.0) -> None:
-        self._master, slave = pty.openpty()
-        tty.setraw(slave)
-        command = [str(board), "--digest", f"{table_digest():x}", *options]
-        self._process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=subprocess.PIPE)
-        os.close(slave)
-        os.set_blocking(self._master, False)
-        self._rng = random.Random(7)
-        self._damage = damage
-        self.link = Link(settings=LinkSettings(retry_after_ms=30, time_every_ms=20))
-        self.link.open(time.monotonic_ns())
-
-    def run(self, seconds: float) -> Iterator[Event]:
-        end_ns = time.monotonic_ns() + round(seconds * 1e9)
-        while (now_ns := time.monotonic_ns()) < end_ns:
-            yield from self.link.tick(now_ns)
-            if out := self.link.outgoing():
-                os.write(self._master, self._through(out))
-            try:
-                chunk = os.read(self._master, 4096)
-            except BlockingIOError:
-                time.sleep(0.001)
-                continue
-            yield from self.link.receive(self._through(chunk), time.monotonic_ns())
-
-    def close(self) -> str:
-        os.close(self._master)
-        _, errors = self._process.communicate(timeout=5)
-        return errors.decode()
-
-    def _through(self, chunk: bytes) -> bytes:
-        rng, damage = self._rng, self._damage
-        return bytes(rng.randrange(256) if rng.random() < damage else byte for byte in chunk)
-
-
-def test_the_board_answers_streams_and_keeps_time(c_reference: Path) -> None:
-    options = ("--power-hz", "50", "--eye-hz", "30", "--drift-ppm", "50")
-    terminal = Terminal(c_reference / "board", *options)
-    for event in terminal.run(5):
-        if isinstance(event, Changed):
-            assert event.after is State.READY
-            break
-    link = terminal.link
-    refused = link.command(
-        time.monotonic_ns(), set_camera=wire.SetCamera(camera=wire.CAMERA_SCENE, rate_hz=500)
-    )
-    accepted = link.command(time.monotonic_ns(), get_info=wire.GetInfo())
-    events = list(terminal.run(1.5))
-    assert terminal.close() == ""  # sanitizers found nothing
-    answers = {e.sequence: e for e in events if isinstance(e, Answered)}
-    assert answers[refused].result == wire.RESULT_REFUSED
-    assert answers[refused].text == "rate above 120 Hz"
-    assert answers[accepted].result == wire.RESULT_OK
-    chunks = [e for e in events if isinstance(e, Telemetry) and e.packet.HasField("eye_chunk")]
-    frames = {e.packet.eye_chunk.frame for e in chunks}
-    assert len(frames) >= 20
-    for event in chunks:
-        chunk = event.packet.eye_chunk
-        start = chunk.frame + chunk.offset
-        assert chunk.pixels == bytes((start + i) % 256 for i in range(len(chunk.pixels)))
-    assert (link.counts.lost, link.damaged) == (0, 0)
-    assert link.clock.fit is not None and link.clock.fit.residual_us < 5000
-
-
-def test_on_a_damaged_line_nothing_wrong_is_delivered_and_commands_still_arrive_once(
-    c_reference: Path,
-) -> None:
-    terminal = Terminal(c_reference / "board", "--power-hz", "200", damage=0.01)
-    list(terminal.run(2))
-    link = terminal.link
-    assert link.state is State.READY
-    answers: list[Answered] = []
-    powers: list[wire.Packet] = []
-    for _ in range(20):
-        link.command(time.monotonic_ns(), haptic=wire.Haptic(duration_ms=10))
-        for event in terminal.run(1):
-            if isinstance(event, Telemetry) and event.packet.HasField("power"):
-                powers.append(event.packet)
-            if isinstance(event, Answered):
-                answers.append(event)
-                break
-    assert terminal.close() == ""
-    assert [a.result for a in answers] == [wire.RESULT_OK] * 20
-    assert [int(a.text) for a in answers] == list(range(1, 21))  # each was carried out once
-    assert powers and all(p.power.power_uw == 95_000 and p.power.rail == "scene" for p in powers)
-    assert link.damaged > 0 and link.counts.lost > 0 and link.counts.retried > 0

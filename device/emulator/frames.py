@@ -1,0 +1,118 @@
+"""Frames of the emulated cameras on a Unix socket, for whoever would open `/dev/video0` on real glasses.
+
+Each client gets the newest frame whenever it has taken the last one; what it was too slow for is gone, and
+shows as a jump in `seq`, as a V4L2 camera's `sequence` does. A frame is a header and its pixels:
+
+    b"BHF1", stream (0 scene, 1 left eye, 2 right eye), channels (3 BGR, 1 grey), two zero bytes,
+    width_px, height_px, seq (uint32), exposure_us (uint32), t_ns (uint64, CLOCK_MONOTONIC at exposure)
+
+all little endian, then width * height * channels bytes, row-major.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from device.types import Pixels
+
+HEADER = struct.Struct("<4sBB2xIIIIQ")
+MAGIC = b"BHF1"
+STREAMS = ("scene", "left", "right")
+Message = tuple[bytes, Pixels]
+
+
+class FrameServer:
+    """Listens at `path`; `show` hands a frame to every client and never blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(path))
+        self._socket.listen(4)
+        self._clients: list[_Client] = []
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._accept, name="frames", daemon=True)
+        self._thread.start()
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody would see a frame."""
+        return bool(self._clients)
+
+    def show(self, stream: str, seq: int, t_ns: int, exposure_us: int, pixels: Pixels) -> None:
+        height, width = pixels.shape[:2]
+        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+        number = STREAMS.index(stream)
+        header = HEADER.pack(MAGIC, number, channels, width, height, seq, exposure_us, t_ns)
+        with self._lock:
+            self._clients = clients = [client for client in self._clients if client.alive]
+        for client in clients:
+            client.offer(stream, (header, np.ascontiguousarray(pixels)))
+
+    def hang_up(self) -> None:
+        """Every client loses its camera, as when a cable comes off; it may open it again."""
+        for client in self._clients:
+            client.close()
+
+    def close(self) -> None:
+        self.hang_up()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self.path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._clients = [*self._clients, _Client(connection)]
+
+
+class _Client:
+    """One slot a stream: a newer frame replaces one that still waits."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.alive = True
+        self._connection = connection
+        self._waiting: dict[str, Message] = {}
+        self._changed = threading.Condition()
+        threading.Thread(target=self._send, name="frame client", daemon=True).start()
+
+    def offer(self, stream: str, message: Message) -> None:
+        with self._changed:
+            self._waiting[stream] = message
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self.alive = False
+            self._changed.notify()
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _send(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    while self.alive and not self._waiting:
+                        self._changed.wait()
+                    if not self.alive:
+                        return
+                    waiting, self._waiting = list(self._waiting.values()), {}
+                for header, pixels in waiting:
+                    self._connection.sendall(header)
+                    self._connection.sendall(pixels.data)
+        except OSError:
+            self.alive = False
+        finally:
+            self._connection.close()

@@ -1,0 +1,204 @@
+"""The emulated glasses: the C reference on a terminal, the virtual wearer behind it, faults on request."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from device.emulator import Emulator, EmulatorSettings
+from device.emulator.board import EmulatedBoard
+from device.emulator.firmware import PROGRAMS, build
+from device.emulator.supply import FJ_PER_MWH, Supply
+from device.emulator.switches import BoardSettings, CameraSwitch
+from device.energy import EnergyTable
+from device.errors import ConfigError, LinkError
+from device.sources.frame_socket import FrameSocket
+from firmware_bridge import wire_pb2 as wire
+from firmware_bridge.link import State
+from tests.firmware_bridge.host import Port, Talk
+
+WEARER = EmulatorSettings(
+    seed=3, duration_s=600, eye_px=64, scene_width_px=320, scene_height_px=240
+)
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    for program in PROGRAMS:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (Debian: gcc make nanopb libnanopb-dev)")
+
+
+@pytest.fixture
+def glasses(compiler: None) -> Iterator[EmulatedBoard]:
+    with EmulatedBoard(Emulator(WEARER), BoardSettings(eye_px=32, drift_ppm=50)) as board:
+        yield board
+
+
+def host(glasses: EmulatedBoard) -> Talk:
+    talk = Talk(Port(glasses.port))
+    talk.until_ready()
+    return talk
+
+
+def eyes_on(talk: Talk) -> None:
+    for camera in (wire.CAMERA_EYE_LEFT, wire.CAMERA_EYE_RIGHT):
+        setting = wire.SetCamera(camera=camera, mode=wire.CAMERA_FULL, rate_hz=60)
+        assert talk.command(set_camera=setting).result == wire.RESULT_OK
+    for eye in (wire.EYE_LEFT, wire.EYE_RIGHT):
+        lamp = wire.SetLeds(eye=eye, current_ma=20, strobe_us=1000)
+        assert talk.command(set_leds=lamp).result == wire.RESULT_OK
+
+
+def test_the_line_carries_eyes_motion_power_and_battery(glasses: EmulatedBoard) -> None:
+    talk = host(glasses)
+    eyes_on(talk)
+    talk.until(lambda: len(talk.said("eye_chunk")) > 60 and len(talk.said("battery")) > 1)
+    chunks = talk.said("eye_chunk")
+    assert {(c.eye, c.width_px, c.height_px) for c in chunks} == {(0, 32, 32), (1, 32, 32)}
+    assert max(max(c.pixels) for c in chunks) > 120  # the lamps are on
+    rails = {p.rail: p.power_uw for p in talk.said("power")}
+    assert set(rails) == {
+        "eye_camera", "eye_light", "scene_camera", "inertial", "microcontroller", "processor"
+    }  # fmt: skip
+    assert rails["eye_light"] > 500 > rails["scene_camera"]
+    assert talk.said("imu_batch")[-1].interval_us in range(9_000, 11_000)
+    assert [w.worn for w in talk.said("worn")][-1] is True
+    assert talk.link.damaged == 0
+
+
+def test_the_scene_camera_gives_frames_while_its_rail_is_on(glasses: EmulatedBoard) -> None:
+    camera, talk = FrameSocket(glasses.camera, timeout_s=20), host(glasses)
+    on = wire.SetCamera(camera=wire.CAMERA_SCENE, mode=wire.CAMERA_LOW, width_px=160, height_px=120)
+    talk.command(set_camera=on)
+    frames = [camera.read() for _ in range(5)]
+    assert {(f.stream, f.pixels.shape) for f in frames} == {("scene", (120, 160, 3))}
+    assert [b.seq > a.seq for a, b in pairwise(frames)] == [True] * 4
+    assert 0 <= time.monotonic_ns() - frames[-1].t_ns < 10e9
+    assert glasses.supply.scene_on
+    glasses.order("privacy on")
+    talk.until(lambda: [p.on for p in talk.said("privacy_switch")][-1:] == [True])
+    assert glasses.cameras[0].mode == wire.CAMERA_OFF and not glasses.supply.scene_on
+    glasses.order("camera-unplug")
+    with pytest.raises(LinkError, match="hung up"):
+        for _ in camera:  # what was on its way, then the end
+            pass
+
+
+def test_a_replug_is_the_same_board_under_the_same_path(glasses: EmulatedBoard) -> None:
+    talk = host(glasses)
+    glasses.order("unplug 0.5")
+    with pytest.raises(OSError):
+        talk.until(lambda: False)
+    glasses.order("button 4")  # nobody hears it now
+    talk.link.close()
+    for _ in range(400):
+        if glasses.port.exists():
+            break
+        time.sleep(0.05)
+    again = Talk(Port(glasses.port), link=talk.link)
+    again.until_ready()
+    again.until(lambda: len(again.said("button")) == 2)
+    assert [(b.button, b.pressed) for b in again.said("button")] == [(4, True), (4, False)]
+    assert again.link.counts.restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("order", "fault"),
+    [("brown-out", wire.FAULT_BROWN_OUT), ("reboot", None), ("freeze 2.1", wire.FAULT_WATCHDOG)],
+)
+def test_a_board_that_restarts_says_why(
+    glasses: EmulatedBoard, order: str, fault: int | None
+) -> None:
+    talk = host(glasses)
+    eyes_on(talk)
+    glasses.order(order)
+    talk.until(lambda: talk.link.counts.restarts == 1)
+    talk.until(lambda: talk.link.state is State.READY and len(talk.said("worn")) > 1)
+    assert [f.kind for f in talk.said("fault")] == ([] if fault is None else [fault])
+    assert all(camera.mode == wire.CAMERA_OFF for camera in glasses.cameras)
+    assert glasses.counts.restarts == 1
+
+
+def test_the_drift_of_the_clock_is_found(glasses: EmulatedBoard) -> None:
+    """Over twelve seconds the line's jitter leaves some tens of ppm; stamps stay right to milliseconds."""
+    talk = host(glasses)
+    talk.until(lambda: talk.link.clock.fit is not None and talk.link.clock.fit.exchanges == 16)
+    assert talk.link.clock.fit is not None
+    assert talk.link.clock.fit.residual_us < 5000
+
+
+def test_noise_on_the_line_loses_no_event(glasses: EmulatedBoard) -> None:
+    talk = host(glasses)
+    eyes_on(talk)
+    glasses.order("noise 0.01")
+    for number in range(8):
+        glasses.order(f"button {number}")
+        list(talk.run(0.05))
+    talk.until(lambda: len(talk.said("button")) == 16)
+    assert [b.button for b in talk.said("button")] == [n // 2 for n in range(16)]
+    talk.until(lambda: talk.link.damaged > 0)
+
+
+def test_taken_off_put_on_and_what_is_no_order(glasses: EmulatedBoard) -> None:
+    talk = host(glasses)
+    for word in ("off", "on"):
+        glasses.order(f"worn {word}")
+    talk.until(lambda: [w.worn for w in talk.said("worn")][-2:] == [False, True])
+    with pytest.raises(ConfigError, match="'explode' is no order; known here: unplug"):
+        glasses.order("explode")
+    with pytest.raises(ConfigError, match=r"write: privacy on\|off"):
+        glasses.order("privacy maybe")
+
+
+def test_an_empty_battery_silences_the_board_until_it_is_charged(compiler: None) -> None:
+    settings = BoardSettings(eye_px=32, charge=1e-6, battery_mwh=0.01)
+    with EmulatedBoard(Emulator(WEARER), settings) as glasses:
+        for _ in range(400):
+            if glasses.flat:
+                break
+            time.sleep(0.05)
+        assert glasses.flat
+        glasses.order("battery 50")
+        talk = host(glasses)
+        talk.until(lambda: [f.kind for f in talk.said("fault")] == [wire.FAULT_BROWN_OUT])
+
+
+def test_the_battery_empties_by_what_the_rails_drew() -> None:
+    table = EnergyTable.shipped()
+    supply = Supply(table=table, charge=0.5, capacity_mwh=100.0, eyes_on=2, scene_on=True)
+    total_uw_ns = 0
+    for second in range(1, 61):
+        for _ in range(120):
+            supply.eye_frame(192 * 192, 20_000)
+        rails_uw, span_ns = supply.read_meters(second * 10**9)
+        total_uw_ns += sum(rails_uw.values()) * span_ns
+    drained = (0.5 - supply.charge) * 100.0 * FJ_PER_MWH
+    assert drained == pytest.approx(total_uw_ns, rel=1e-3)
+    assert rails_uw["scene_camera"] == table.rows["scene_camera_on"][1]
+    assert supply.temperature_c > 31.0 and supply.battery()[2] < 0
+    supply.charging = True
+    supply.read_meters(61 * 10**9)
+    assert supply.battery()[2] > 0
+
+
+@pytest.mark.parametrize(("rate_hz", "frames"), [(0, 60), (60, 60), (30, 30), (20, 20), (7, 7)])
+def test_a_camera_set_to_a_rate_keeps_it(rate_hz: int, frames: int) -> None:
+    camera = CameraSwitch(mode=wire.CAMERA_FULL, rate_hz=rate_hz)
+    taken = sum(camera.wants(round(k * 1e9 / 60)) for k in range(60))
+    assert abs(taken - frames) <= 1
+    assert not replace(camera, mode=wire.CAMERA_OFF).wants(10**12)
+
+
+def test_without_a_compiler_the_remedy_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "gcc" else name)
+    with pytest.raises(ConfigError, match=r"gcc is missing; on Debian: apt install gcc make"):
+        build(tmp_path)
