@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from device.calibration import Calibration
+from device.carry import Carried
 from device.codec import dumps
 from device.energy import EnergyLedger, EnergyReport, EnergyTable
 from device.errors import BeheldError
@@ -28,6 +29,7 @@ from device.stages.capture import CaptureSettings, CaptureStage
 from device.stages.encode import EncodeSettings, EncodeStage
 from device.stages.events import EventSettings, EventsStage
 from device.stages.gaze import GazeSettings, GazeStage
+from device.stages.resolution import ResolutionSettings, ResolutionStage
 from device.stages.tag import TagSettings, TagStage
 from device.stages.wake import WakeSettings, WakeStage
 from device.types import SessionHeader
@@ -44,6 +46,7 @@ class Settings:
     events: EventSettings = field(default_factory=EventSettings)
     attention: AttentionSettings = field(default_factory=AttentionSettings)
     wake: WakeSettings = field(default_factory=WakeSettings)
+    resolution: ResolutionSettings = field(default_factory=ResolutionSettings)
     tag: TagSettings = field(default_factory=TagSettings)
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     capture: CaptureSettings = field(default_factory=CaptureSettings)
@@ -96,12 +99,21 @@ def stages(
         if header.scene is None  # without a scene camera the eyes are all there is to judge by
         else (AttentionStage(models["attention"], header.scene, settings.attention),)
     )
+    # The analysis of every frame is the always-on variant of comparisons: nothing is left to decide.
+    decided = settings.resolution.policy != "off" and not settings.tag.always
+    carried = Carried() if decided else None
+    resolution = (
+        ()
+        if carried is None
+        else (ResolutionStage(carried, models.get("resolution"), settings.resolution),)
+    )
     return [
         *(() if header.brings_gaze else (gaze,)),  # EyeFrame -> Pupil -> Gaze
         EventsStage(settings.events),  # Gaze -> EyeMovement, Fixation, Pursuit, Saccade, Blink
         *attention,  # SceneFrame, EyeMovement -> Attention
         WakeStage(settings.wake),  # -> WakeChange, CameraRequest, MomentStart, MomentEnd
-        TagStage(models["detector"], models["backbone"], settings.tag),  # SceneFrame -> Tags
+        *resolution,  # SceneFrame -> ResolutionDecision
+        TagStage(models["detector"], models["backbone"], settings.tag, carried),  # -> Tags
         *(() if header.brings_packets else (encode,)),  # SceneFrame -> ScenePacket
         CaptureStage(header.session_id, header.scene, context, settings.capture),  # -> Moment
     ]

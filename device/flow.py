@@ -1,68 +1,123 @@
-"""Optical flow of a tiny frame: where a region went, for the price of a hundredth of a detection."""
+"""Optical flow of a tiny frame: what moved, and where a region went, for a fiftieth of a detection."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from device.model import fit
-from device.types import Pixels, Region
+from device.types import Pixels
 
 SIZE_PX = (160, 120)
 """(width, height). Below this DIS falls back to a finer scale and gets slower."""
+SAMPLES = 9
+GRID = np.s_[4::8, 4::8]
+"""Where the flow is sampled for its statistics: 300 places."""
 
 
-class RegionFlow:
-    """Follows regions from one scene frame to the next by the median flow inside them."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """One frame against the one before it."""
+
+    grey: Pixels
+    """(120, 160) uint8: the frame itself."""
+    flow: NDArray[np.float32]
+    """(120, 160, 2) right and down, in pixels of the tiny frame."""
+    difference: float
+    """Mean absolute difference of grey values (0..1)."""
+    misfit: float
+    """The same after the flow has been undone: what is new, or what the flow got wrong."""
+    camera: float
+    """Length of the median flow, as a share of the frame's width: the head moved."""
+    residual: float
+    """Mean length of the flow against its median, as a share of the width: things moved."""
+
+
+class TinyFlow:
+    """Takes the scene frames one after the other and says what moved between them."""
 
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._before: Pixels | None = None
-        self._flow: NDArray[np.float32] | None = None
+        width, height = SIZE_PX
+        across, down = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+        self._x, self._y = np.meshgrid(across, down)
 
-    def push(self, pixels: Pixels) -> None:
-        """Take the next scene frame, BGR (H, W, 3) uint8."""
+    def push(self, pixels: Pixels) -> Motion | None:
+        """The motion from the frame before to this one, BGR (H, W, 3) uint8; None for a first frame."""
         grey = np.asarray(cv2.cvtColor(fit(pixels, SIZE_PX), cv2.COLOR_BGR2GRAY), np.uint8)
-        if self._before is not None:
-            room = np.zeros((*grey.shape, 2), np.float32)
-            self._flow = np.asarray(self._dis.calc(self._before, grey, room), np.float32)
-        self._before = grey
+        before, self._before = self._before, grey
+        if before is None:
+            return None
+        room = np.zeros((*grey.shape, 2), np.float32)
+        flow = np.asarray(self._dis.calc(before, grey, room), np.float32)
+        sampled = flow[GRID].reshape(-1, 2)
+        middle = np.median(sampled, axis=0)
+        away = sampled - middle
+        # The flow says where each pixel of the frame before went; to first order the same vector, taken
+        # at the new place, says where it came from.
+        came = cv2.remap(
+            before,
+            self._x - flow[..., 0],
+            self._y - flow[..., 1],
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        return Motion(
+            grey=grey,
+            flow=flow,
+            difference=grey_difference(grey, before),
+            misfit=grey_difference(grey, np.asarray(came, np.uint8)),
+            camera=float(np.hypot(*middle)) / SIZE_PX[0],
+            residual=float(np.sqrt((away**2).sum(axis=1)).mean()) / SIZE_PX[0],
+        )
+
+    @property
+    def grey(self) -> Pixels | None:
+        """The last frame, (120, 160) uint8."""
+        return self._before
 
     def reset(self) -> None:
         """Forget the last frame: the next one does not follow it."""
-        self._before = self._flow = None
-
-    def move(self, region: Region) -> Region:
-        """The region one frame later; unchanged while there is no flow."""
-        if self._flow is None:
-            return region
-        width, height = SIZE_PX
-        left, right = (int(np.clip(v * width, 0, width - 1)) for v in (region.left, region.right))
-        top, bottom = (int(np.clip(v * height, 0, height - 1)) for v in (region.top, region.bottom))
-        inside = self._flow[top : bottom + 1, left : right + 1].reshape(-1, 2)
-        dx, dy = np.median(inside, axis=0)
-        return shifted(region, float(dx) / width, float(dy) / height)
+        self._before = None
 
 
-def shifted(region: Region, right: float, down: float) -> Region:
-    """The region moved by fractions of the frame, kept of its size."""
-    return Region(
-        left=region.left + right,
-        top=region.top + down,
-        right=region.right + right,
-        bottom=region.bottom + down,
-    )
+def grey_difference(one: Pixels, other: Pixels) -> float:
+    """Mean absolute difference of two grey pictures of one size (0..1)."""
+    return float(cv2.norm(one, other, cv2.NORM_L1)) / (255.0 * one.size)
 
 
-def clipped(region: Region, least_showing: float = 0.25) -> Region | None:
-    """The part of a region inside the frame; None if less than `least_showing` of it is."""
-    left, right = max(region.left, 0.0), min(region.right, 1.0)
-    top, bottom = max(region.top, 0.0), min(region.bottom, 1.0)
-    whole = (region.right - region.left) * (region.bottom - region.top)
-    if (
-        min(right - left, bottom - top) <= 0
-        or (right - left) * (bottom - top) < least_showing * whole
-    ):
-        return None
-    return Region(left=left, top=top, right=right, bottom=bottom)
+def pulls(
+    flow: NDArray[np.float32], boxes: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Median (n, 2) and standard deviation (n,) of the flow inside boxes (n, 4), as shares of the frame.
+
+    Each box is sampled at `SAMPLES` squared places: plenty for a median, and one step for all boxes.
+    """
+    height, width = flow.shape[:2]
+    steps = (np.arange(SAMPLES) + 0.5) / SAMPLES
+    x = boxes[:, :1] + (boxes[:, 2:3] - boxes[:, :1]) * steps
+    y = boxes[:, 1:2] + (boxes[:, 3:] - boxes[:, 1:2]) * steps
+    columns = np.clip(x * width, 0, width - 1).astype(np.intp)
+    rows = np.clip(y * height, 0, height - 1).astype(np.intp)
+    inside = flow[rows[:, :, None], columns[:, None, :]].reshape(len(boxes), -1, 2)
+    inside = inside / np.array(SIZE_PX, np.float32)
+    middle = inside.shape[1] // 2
+    median = np.partition(inside, middle, axis=1)[:, middle]
+    return median, np.sqrt(inside.var(axis=1).sum(axis=1))
+
+
+def clip_boxes(
+    boxes: NDArray[np.float64], least_showing: float = 0.25
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The parts of boxes (n, 4) inside the frame, and which of them still show.
+
+    One of which less than `least_showing` is inside has left; it is returned as it came.
+    """
+    inner = np.clip(boxes, 0.0, 1.0)
+    sides, whole = inner[:, 2:] - inner[:, :2], boxes[:, 2:] - boxes[:, :2]
+    shows = (sides.min(axis=1) > 0) & (sides.prod(axis=1) >= least_showing * whole.prod(axis=1))
+    return np.where(shows[:, None], inner, boxes), shows

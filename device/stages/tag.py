@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from device.backbone import Backbone
+from device.carry import Carried
 from device.detection import SIZES_PX, Detection, Detector, corners, overlaps
-from device.flow import RegionFlow, clipped
 from device.model import Model
 from device.types import (
     Attention,
@@ -62,13 +62,17 @@ class TagStage:
     wants = (SceneFrame, Attention, ResolutionDecision, MomentStart, MomentEnd)
 
     def __init__(
-        self, detector: Model, backbone: Model, settings: TagSettings | None = None
+        self,
+        detector: Model,
+        backbone: Model,
+        settings: TagSettings | None = None,
+        carried: Carried | None = None,
     ) -> None:
+        """`carried` is shared with the resolution stage, whose decisions are then waited for."""
         self._settings = settings or TagSettings()
-        s = self._settings
-        self._detector = Detector(detector, min_probability=s.min_probability)
-        self._backbone = Backbone(backbone, padding=s.padding, smallest=s.smallest)
-        self._flow = RegionFlow()
+        self._analysis = Analysis(detector, backbone, self._settings)
+        self._controlled = carried is not None
+        self._carried = carried or Carried()
         self._open = False
         self._region: Region | None = None
         self._decision: ResolutionDecision | None = None
@@ -91,7 +95,8 @@ class TagStage:
                     yield from self._judge()
             case Attention():
                 self._region = value.region
-                if self._frame is not None and self._frame.t_ns == value.t_ns:
+                at_once = not self._controlled and self._frame is not None
+                if at_once and self._frame is not None and self._frame.t_ns == value.t_ns:
                     yield from self._judge()
             case MomentStart():
                 if not self._open and self._frame is not None and not self._settings.always:
@@ -101,7 +106,7 @@ class TagStage:
                 self._open = True
             case MomentEnd():
                 self._open, self._waiting, self._last = False, False, None
-                self._flow.reset()
+                self._carried.reset()
 
     def finish(self, end_ns: int) -> Iterable[Value]:
         return ()
@@ -120,6 +125,8 @@ class TagStage:
             if self._decision and self._decision.reuse and self._last is not None:
                 return self._carry(frame, self._last)
             return self._analyse(frame, self._size_px(frame))
+        if self._controlled:
+            return ()  # a frame the controller passed over
         due_ns = round(self._settings.every_ms * 1e6)
         if self._last is None or frame.t_ns - self._last.t_ns >= due_ns:
             return self._analyse(frame, self._settings.size_px)
@@ -134,20 +141,44 @@ class TagStage:
 
     def _carry(self, frame: SceneFrame, last: Tags) -> Iterable[Value]:
         """The last result moved to this frame, without the things that left it."""
-        self._flow.push(frame.pixels)
-        moved = ((tag, clipped(self._flow.move(tag.region))) for tag in last.tags)
-        self._last = dataclasses.replace(
-            last,
-            t_ns=frame.t_ns,
-            tags=tuple(dataclasses.replace(tag, region=where) for tag, where in moved if where),
-            region=clipped(self._flow.move(last.region)) or last.region,
-            reused=True,
+        self._carried.push(frame)
+        moved = zip(last.tags, self._carried.boxes, strict=True)
+        return (
+            dataclasses.replace(
+                last,
+                t_ns=frame.t_ns,
+                tags=tuple(dataclasses.replace(tag, region=where) for tag, where in moved if where),
+                region=self._carried.region,
+                reused=True,
+            ),
+        )
+
+    def _analyse(self, frame: SceneFrame, size_px: int) -> Iterable[Value]:
+        place = self._region or Region(left=0.25, top=0.25, right=0.75, bottom=0.75)
+        self._last = self._analysis.run(frame, size_px, place)
+        self._carried.push(frame)
+        self._carried.begin(
+            frame.t_ns,
+            size_px,
+            [tag.region for tag in self._last.tags],
+            [tag.probability for tag in self._last.tags],
+            region=self._last.region,
+            place=place,
         )
         return (self._last,)
 
-    def _analyse(self, frame: SceneFrame, size_px: int) -> Iterable[Value]:
+
+class Analysis:
+    """One run of the scene analysis: things, which of them is attended, the region's embedding."""
+
+    def __init__(self, detector: Model, backbone: Model, settings: TagSettings) -> None:
+        self._settings = settings
+        self._detector = Detector(detector, min_probability=settings.min_probability)
+        self._backbone = Backbone(backbone, padding=settings.padding, smallest=settings.smallest)
+
+    def run(self, frame: SceneFrame, size_px: int, place: Region) -> Tags:
+        """Analyse a frame at `size_px`; `place` is the attended part of it."""
         found = self._detector.detect(frame.pixels, size_px)
-        place = self._region or Region(left=0.25, top=0.25, right=0.75, bottom=0.75)
         attended = attended_thing(found, place, self._settings.near)
         region = found[attended].region if attended is not None else place
         view = self._backbone.view(frame.pixels, region)
@@ -158,12 +189,7 @@ class TagStage:
         word, probability = view.words[0]
         if attended is None and probability >= self._settings.min_word_probability:
             tags.append(Tag(name=word, probability=probability, region=region, attended=True))
-        self._flow.reset()
-        self._flow.push(frame.pixels)
-        self._last = Tags(
-            t_ns=frame.t_ns, tags=tuple(tags), region=region, embedding=view.embedding
-        )
-        return (self._last,)
+        return Tags(t_ns=frame.t_ns, tags=tuple(tags), region=region, embedding=view.embedding)
 
 
 def attended_thing(found: list[Detection], place: Region, near: float) -> int | None:

@@ -77,7 +77,8 @@ class Trace:
             "region": [[a.t_ns, *_corners(a.region)] for a in self.attention],
             "changes": list(self.changes),
             "decisions": _runs(self.decisions),
-            "tags": [_tags_row(t) for t in self.tags],
+            # What flow carried along says nothing new, and would be most of a long moment's record.
+            "tags": [_tags_row(t) for t in self.tags if not t.reused],
             "emotion": summary_of_emotion(self.emotion),
             "embedding": _mean_embedding(self.tags),
         }

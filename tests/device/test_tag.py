@@ -9,7 +9,6 @@ import pytest
 from device.backbone import crop
 from device.detection import Detection
 from device.emulator.things import photograph
-from device.flow import RegionFlow, clipped, shifted
 from device.model import load
 from device.stages.tag import TagSettings, TagStage, attended_thing
 from device.types import (
@@ -124,25 +123,13 @@ def test_a_region_at_or_beyond_the_edge_still_gives_a_picture(region: Region) ->
     assert crop(np.zeros((48, 64, 3), np.uint8), region, 0.1, 0.05).size > 0
 
 
-def test_without_a_frame_before_nothing_moves() -> None:
-    flow = RegionFlow()
-    flow.push(np.zeros((480, 640, 3), np.uint8))
-    assert flow.move(CAT) == CAT
-    assert shifted(CAT, 0.1, 0.0).left == pytest.approx(CAT.left + 0.1)
-
-
-def test_a_carried_region_is_clipped_and_one_that_has_left_is_dropped() -> None:
-    assert clipped(box(-0.1, 0.2, 0.3, 0.6)) == box(0.0, 0.2, 0.3, 0.6)
-    assert clipped(box(-0.35, 0.2, 0.05, 0.6)) is None  # an eighth of it shows
-    assert clipped(box(1.1, 0.2, 1.3, 0.6)) is None
-
-
 def test_a_decision_that_follows_its_frame_is_the_one_obeyed() -> None:
     """The loop's order: the frame, then what the resolution stage made of it, then attention."""
     tag = stage()
     calls: list[int] = []
-    detect = tag._detector.detect
-    tag._detector.detect = lambda pixels, size: (calls.append(size), detect(pixels, size))[1]  # type: ignore[method-assign,assignment,func-returns-value]
+    detector = tag._analysis._detector
+    detect = detector.detect
+    detector.detect = lambda pixels, size: (calls.append(size), detect(pixels, size))[1]  # type: ignore[method-assign,assignment,func-returns-value]
     push(tag, MomentStart(t_ns=0, reason="button"))
     for number, size_px in enumerate((160, 224, 320)):
         t_ns = number * 33 * MS
