@@ -27,12 +27,14 @@ from device.types import Capture, Moment, SessionHeader, Snippet, StoredFile, Va
 
 FORMAT = 1
 MANIFEST, MOMENT, VIDEO, THUMBNAIL = "manifest.json", "moment.json", "scene.mp4", "thumbnail.jpg"
+SIGNATURE = "manifest.sig"
 
 
 class SnippetWriter:
     """A sink: each `Capture` becomes a snippet in the spool. `records` keeps every moment record.
 
-    `energy_of` gives the millijoules of a moment by component, with their `total`.
+    `energy_of` gives the millijoules of a moment by component, with their `total`. `sign`, if given,
+    signs the bytes of each manifest as they are written, so that no later damage passes for ours.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class SnippetWriter:
         spool: Path,
         header: SessionHeader,
         energy_of: Callable[[Moment], Mapping[str, Any]],
+        sign: Callable[[bytes], str] | None = None,
     ) -> None:
         """Raises StorageError if the spool cannot be made."""
         self._spool = spool
         self._header = header
         self._energy_of = energy_of
+        self._sign = sign
         self.records: list[dict[str, Any]] = []
         with _storage(spool):
             spool.mkdir(parents=True, exist_ok=True)
@@ -81,8 +85,10 @@ class SnippetWriter:
             if ok:
                 _write(folder / THUMBNAIL, jpeg.tobytes())
         _write(folder / MOMENT, dumps(record).encode())
-        manifest = make_manifest(folder, record)
-        _write(folder / MANIFEST, dumps(manifest).encode())
+        manifest = dumps(make_manifest(folder, record)).encode()
+        _write(folder / MANIFEST, manifest)
+        if self._sign is not None:
+            _write(folder / SIGNATURE, self._sign(manifest).encode())
 
 
 def moment_record(

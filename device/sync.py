@@ -23,11 +23,12 @@ from typing import Any
 import httpx
 
 from device.errors import StorageError, SyncError
-from device.identity import Credentials, Identity, write_private
+from device.identity import MANIFEST as PURPOSE
+from device.identity import Credentials, Identity, signed_by, write_private
 from device.journal import JOURNAL, MOVES, SyncRow, SyncState, read_row, sealed, status
 from device.upload import FIRST, Later, Receipt, Refused, Uplink, believe
 
-MANIFEST = "manifest.json"
+MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 S = SyncState
 
 
@@ -38,6 +39,8 @@ class SyncSettings:
     longest_wait_s: float = 900.0
     keep_after_receipt: bool = False
     """Leave receipted snippets on the glasses."""
+    chunk_kb: int = 4096
+    """Bytes of one request; a cut costs at most what was not yet on the server's disk."""
 
 
 @dataclass(slots=True)
@@ -90,13 +93,20 @@ class Syncer:
         report = SyncReport()
         with self._alone():
             self._sweep()
-            with Uplink(self._credentials, self._identity, transport=self._transport) as uplink:
+            with self._uplink() as uplink:
                 for folder in sealed(self._spool):
                     row = read_row(self._spool, folder.name)
                     if row.state is S.REFUSED and retry_refused:
                         row = self._move(row, S.QUEUED)
                     self._advance(folder, row, uplink, report, progress)
         return report
+
+    def _uplink(self) -> Uplink:
+        return Uplink(
+            self._credentials,
+            transport=self._transport,
+            chunk_bytes=self._settings.chunk_kb << 10,
+        )
 
     def next_try_s(self) -> float | None:
         """Seconds until the next snippet is due; None if none is waiting."""
@@ -147,7 +157,7 @@ class Syncer:
                 raise Later(why)
             manifest = _manifest(folder)
             row = self._move(row, S.UPLOADING, reason="", attempts=row.attempts + 1)
-            found = uplink.announce(folder.name, manifest)
+            found = uplink.announce(folder.name, manifest, self._signature(folder, manifest))
             if not isinstance(found, Receipt):
                 self._send(folder, manifest, found, uplink, report, progress)
                 row = self._move(row, S.VERIFYING)
@@ -166,6 +176,21 @@ class Syncer:
             return self._move(
                 row, S.WAITING, reason=later.reason, next_try_s=self._now_s() + wait_s
             )
+
+    def _signature(self, folder: Path, manifest: bytes) -> str:
+        """As it was signed when the snippet was written; signed now if nobody did so then."""
+        try:
+            signature = (folder / SIGNATURE).read_text()
+        except FileNotFoundError:
+            return self._identity.sign(PURPOSE, manifest)
+        except (OSError, ValueError):
+            signature = ""
+        if not signed_by(self._identity.public_key, PURPOSE, manifest, signature):
+            raise Refused(
+                f"{folder / MANIFEST}: does not fit its signature; damaged on the glasses, or written "
+                f"under another key (remove {SIGNATURE} to sign it as it is)"
+            )
+        return signature
 
     def _send(
         self,

@@ -17,10 +17,8 @@ from typing import Any
 
 import httpx
 
-from device.identity import MANIFEST as MANIFEST_PURPOSE
-from device.identity import RECEIPT, Credentials, Identity, signed_by
+from device.identity import RECEIPT, Credentials, signed_by
 
-CHUNK_BYTES = 4 << 20  # one request; a cut costs at most what was not yet on the server's disk
 FIRST = ("moment.json", "thumbnail.jpg")  # what lets a moment be seen goes before its video
 
 _REFUSALS = {400, 413, 415, 422}
@@ -74,15 +72,13 @@ class Uplink:
     def __init__(
         self,
         credentials: Credentials,
-        identity: Identity,
         *,
         transport: httpx.BaseTransport | None = None,
         timeout_s: float = 30.0,
-        chunk_bytes: int | None = None,
+        chunk_bytes: int = 4 << 20,
     ) -> None:
         self._credentials = credentials
-        self._identity = identity
-        self._chunk_bytes = chunk_bytes or CHUNK_BYTES
+        self._chunk_bytes = chunk_bytes
         self._client = httpx.Client(
             base_url=f"{credentials.server_url}/api/v1",
             headers={"Authorization": f"Bearer {credentials.token}", "Tus-Resumable": "1.0.0"},
@@ -102,12 +98,11 @@ class Uplink:
     ) -> None:
         self._client.close()
 
-    def announce(self, snippet_id: str, manifest: bytes) -> Receipt | dict[str, int]:
+    def announce(
+        self, snippet_id: str, manifest: bytes, signature: str
+    ) -> Receipt | dict[str, int]:
         """Show the signed manifest: the receipt if the server has it all, else each file's offset."""
-        headers = {
-            "Content-Type": "application/json",
-            "Beheld-Signature": self._identity.sign(MANIFEST_PURPOSE, manifest),
-        }
+        headers = {"Content-Type": "application/json", "Beheld-Signature": signature}
         answer = self._ask("PUT", f"/snippets/{snippet_id}", content=manifest, headers=headers)
         if answer.get("state") == "stored":
             return believe(answer.get("receipt"), manifest, self._credentials)

@@ -32,15 +32,15 @@ uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
 """
 CLIENT = """
 import sys, pathlib, time
-from device import upload
 from device.identity import Credentials, Identity
-from device.sync import Syncer
-upload.CHUNK_BYTES = 1 << 20
+from device.sync import Syncer, SyncSettings
 home, spool = map(pathlib.Path, sys.argv[1:3])
 def slowly(sent):
     print(sent, flush=True)
     time.sleep(0.02)
-Syncer(spool, Credentials.load(home), Identity.load_or_create(home)).run_once(progress=slowly)
+Syncer(
+    spool, Credentials.load(home), Identity.load_or_create(home), SyncSettings(chunk_kb=1024)
+).run_once(progress=slowly)
 """
 
 

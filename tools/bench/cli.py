@@ -9,6 +9,7 @@ from tools.cli import LazyGroup
 BENCHES = {
     "attention": ("tools.bench.attention", "Attended intervals: eyes alone, scene alone, fused."),
     "bridge": ("tools.bench.bridge", "The wire to the microcontroller against pyserial framing."),
+    "custody": ("tools.bench.custody", "Uploads under every fault: nothing lost, nothing forged."),
     "emotion": ("tools.bench.emotion", "Expression from one eye and two, on people never seen."),
     "events": ("tools.bench.events", "Fixations, saccades, pursuits against human raters."),
     "gaze": ("tools.bench.gaze", "Gaze from our pupils against a recording's own gaze."),

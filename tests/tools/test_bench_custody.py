@@ -1,0 +1,80 @@
+"""The custody campaign: a slice of it, and that its books do notice what must never happen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+NEVER = ("lost", "wrong_receipts", "unreceipted_deletes")
+
+
+def campaign(runs: int, seed: int, before: str = "") -> dict[str, object]:
+    """In a process of its own: it forks, and this one may have threads."""
+    script = (
+        "import json, sys\n"
+        "from tools.bench import custody\n"
+        f"{before}\n"
+        f"print(json.dumps(custody.campaign({runs}, {seed})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def only(*kinds: str) -> str:
+    return f"custody.KINDS = {kinds!r}\n"
+
+
+@pytest.mark.slow
+def test_a_slice_of_the_campaign() -> None:
+    found = campaign(30, 7)
+    assert [found[name] for name in NEVER] == [0, 0, 0], found["why"]
+    assert found["undelivered"] == 0
+    faults = found["faults"]
+    assert isinstance(faults, dict)
+    assert sum(faults.values()) >= 25
+    assert sum(count > 0 for count in faults.values()) >= 12
+
+
+def test_glasses_that_delete_without_a_receipt_are_noticed() -> None:
+    careless = only("answer_500") + (
+        "import shutil\n"
+        "from device.sync import Syncer\n"
+        "old = Syncer._deliver\n"
+        "def deliver(self, folder, row, *rest):\n"
+        "    row = old(self, folder, row, *rest)\n"
+        "    shutil.rmtree(folder)\n"
+        "    return row\n"
+        "Syncer._deliver = deliver\n"
+    )
+    found = campaign(4, 1, careless)
+    assert found["unreceipted_deletes"] == 4
+    assert found["lost"]  # a 500 may come after the server did take it
+
+
+def test_a_server_that_signs_unseen_is_noticed() -> None:
+    careless = only("bit_flip_on_server") + (
+        "from server.custody import Custody\n"
+        "Custody._verify = lambda self, folder, manifest: None\n"
+    )
+    found = campaign(6, 1, careless)
+    assert found["wrong_receipts"]
+
+
+def test_a_server_that_loses_what_it_signed_for_is_noticed() -> None:
+    careless = only("cut_answer") + (
+        "import shutil\n"
+        "from server.media import MediaFolder\n"
+        "store = MediaFolder.store\n"
+        "def forgetful(self, *names):\n"
+        "    folder = store(self, *names)\n"
+        "    (folder / 'moment.json').write_text('{}')\n"
+        "    return folder\n"
+        "MediaFolder.store = forgetful\n"
+    )
+    found = campaign(4, 1, careless)
+    assert found["lost"] == found["wrong_receipts"] == 4
