@@ -36,6 +36,11 @@ class Decoder:
         self.damaged = 0
         """Frames dropped: too long, not COBS, or with a wrong CRC."""
 
+    def restart(self) -> None:
+        """The line is another one: what had begun will not be completed."""
+        self._waiting.clear()
+        self._overlong = False
+
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Take what a port delivered, however it is cut; yield what is complete now."""
         pieces = chunk.split(b"\x00")

@@ -118,8 +118,11 @@ class Link:
         return self._decoder.damaged
 
     def open(self, now_ns: int) -> list[Event]:
-        """Begin to greet."""
+        """Begin to greet, on a line just opened. A link may be closed and opened again: it then still
+        knows what it has had of the same microcontroller."""
         self._heard_ns = now_ns
+        self._decoder.restart()
+        self._out.clear()
         events = self._move(Move.OPEN, "opened")
         self._greet(now_ns, reply=False)
         return events

@@ -274,7 +274,7 @@ class EmulatedBoard:
         light = min(1.3, max(0.05, lamp / LAMP_MA_US))
         pixels = cast(Pixels, cv2.convertScaleAbs(pixels, alpha=light))
         side = self.settings.eye_px
-        size = (camera.width_px or side, camera.height_px or side)
+        size = (min(camera.width_px or side, side), min(camera.height_px or side, side))
         small = cast(Pixels, cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
         with self._lock:
             self.supply.eye_frame(small.size, lamp)
@@ -282,7 +282,7 @@ class EmulatedBoard:
             Reading.EYE, *size, frame.exposure_us or 0, which=number, data=small.tobytes()
         )
         self.counts.eye_frames += self.sense(message)
-        if self.frames.watched:
+        if self.frames.watched(frame.eye):
             at_ns = time.monotonic_ns()
             self.frames.show(frame.eye, frame.seq, at_ns, frame.exposure_us or 0, pixels)
 
@@ -308,7 +308,7 @@ class EmulatedBoard:
             if camera.wants(t_ns):
                 late = self.now_ns() - t_ns > TOO_LATE_NS
                 self.counts.dropped += late
-                value = make() if self.frames.watched and not late else None
+                value = make() if self.frames.watched("scene") and not late else None
             if self._stop.wait(max(0, t_ns - self.now_ns()) / 1e9):
                 return
             # The rail may have gone off while the picture was drawn.

@@ -1,7 +1,8 @@
 """Frames of the emulated cameras on a Unix socket, for whoever would open `/dev/video0` on real glasses.
 
-Each client gets the newest frame whenever it has taken the last one; what it was too slow for is gone, and
-shows as a jump in `seq`, as a V4L2 camera's `sequence` does. A frame is a header and its pixels:
+A client writes which stream it wants (`scene`, `left` or `right`) and a line end. It gets the newest
+frame whenever it has taken the last one; what it was too slow for is gone, and shows as a jump in `seq`,
+as a V4L2 camera's `sequence` does. A frame is a header and its pixels:
 
     b"BHF1", stream (0 scene, 1 left eye, 2 right eye), channels (3 BGR, 1 grey), two zero bytes,
     width_px, height_px, seq (uint32), exposure_us (uint32), t_ns (uint64, CLOCK_MONOTONIC at exposure)
@@ -41,10 +42,9 @@ class FrameServer:
         self._thread = threading.Thread(target=self._accept, name="frames", daemon=True)
         self._thread.start()
 
-    @property
-    def watched(self) -> bool:
-        """Whether anybody would see a frame."""
-        return bool(self._clients)
+    def watched(self, stream: str) -> bool:
+        """Whether anybody would see a frame of it."""
+        return any(client.stream == stream for client in self._clients)
 
     def show(self, stream: str, seq: int, t_ns: int, exposure_us: int, pixels: Pixels) -> None:
         height, width = pixels.shape[:2]
@@ -54,7 +54,8 @@ class FrameServer:
         with self._lock:
             self._clients = clients = [client for client in self._clients if client.alive]
         for client in clients:
-            client.offer(stream, (header, np.ascontiguousarray(pixels)))
+            if client.stream == stream:
+                client.offer((header, np.ascontiguousarray(pixels)))
 
     def hang_up(self) -> None:
         """Every client loses its camera, as when a cable comes off; it may open it again."""
@@ -79,18 +80,20 @@ class FrameServer:
 
 
 class _Client:
-    """One slot a stream: a newer frame replaces one that still waits."""
+    """One slot: a newer frame replaces one that still waits."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.alive = True
+        self.stream = ""
+        """What it asked for; nothing yet."""
         self._connection = connection
-        self._waiting: dict[str, Message] = {}
+        self._waiting: Message | None = None
         self._changed = threading.Condition()
-        threading.Thread(target=self._send, name="frame client", daemon=True).start()
+        threading.Thread(target=self._serve, name="frame client", daemon=True).start()
 
-    def offer(self, stream: str, message: Message) -> None:
+    def offer(self, message: Message) -> None:
         with self._changed:
-            self._waiting[stream] = message
+            self._waiting = message
             self._changed.notify()
 
     def close(self) -> None:
@@ -100,19 +103,23 @@ class _Client:
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
-    def _send(self) -> None:
+    def _serve(self) -> None:
         try:
-            while True:
-                with self._changed:
-                    while self.alive and not self._waiting:
-                        self._changed.wait()
-                    if not self.alive:
-                        return
-                    waiting, self._waiting = list(self._waiting.values()), {}
-                for header, pixels in waiting:
-                    self._connection.sendall(header)
-                    self._connection.sendall(pixels.data)
-        except OSError:
-            self.alive = False
+            with self._connection.makefile("r", encoding="ascii") as asked:
+                self.stream = asked.readline().strip()
+            while (message := self._next()) is not None:
+                header, pixels = message
+                self._connection.sendall(header)
+                self._connection.sendall(pixels.data)
+        except (OSError, ValueError):
+            pass  # it has gone, or asked for what is no word
         finally:
+            self.alive = False
             self._connection.close()
+
+    def _next(self) -> Message | None:
+        with self._changed:
+            while self.alive and self._waiting is None:
+                self._changed.wait()
+            message, self._waiting = self._waiting, None
+            return message if self.alive else None

@@ -220,6 +220,11 @@ def _camera(role: str, camera: CameraSettings, settings: LiveSettings, deep: boo
             remedy = "give feed:SESSION.mcap or feed:emulator:SEED"
             return Finding(name=role, good=False, found=str(error), remedy=remedy)
         return Finding(name=role, good=True, found=f"fed from {camera.device[5:]}")
+    if camera.device.startswith("socket:"):
+        path = Path(camera.device.removeprefix("socket:"))
+        found = f"emulated, at {path}" if path.exists() else f"{path}: no such socket"
+        remedy = "start 'beheld emulate --serial' and name the socket it prints as cameras"
+        return Finding(name=role, good=path.exists(), found=found, remedy=remedy)
     why = refusal(camera.device)
     if why is None and deep:
         why = _try(camera)

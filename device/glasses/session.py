@@ -24,13 +24,14 @@ from device.posture import PostureJudge
 from device.record import Recorder
 from device.sources.board import Board
 from device.sources.camera_feed import CameraFeed
+from device.sources.frame_socket import FrameSocket
 from device.sources.v4l2 import V4l2Camera
 from device.sources.video_camera import CameraCounts, CameraSensor, CameraSettings, Driver, Wanted
 from device.types import Capture, SessionHeader, Value
 
 log = logging.getLogger(__name__)
 
-FEED = "feed:"
+FEED, SOCKET = "feed:", "socket:"
 KEPT_RECORDS = 20
 """Moment records that stay in memory."""
 
@@ -234,6 +235,8 @@ def sensor_maker(
     def driver(rate_hz: float) -> Driver:
         if camera.device.startswith(FEED):
             return feeds[camera.device].open(role)
+        if camera.device.startswith(SOCKET):
+            return FrameSocket(Path(camera.device.removeprefix(SOCKET)), role)
         return V4l2Camera(camera, rate_hz)
 
     if camera.device.startswith(FEED) and camera.device not in feeds:

@@ -22,7 +22,7 @@ from device.errors import LinkError
 from device.live import Clock
 from device.types import DeviceEvent, EnergySample, Eye, EyeFrame, ImuSample, Value
 from firmware_bridge import wire_pb2 as wire
-from firmware_bridge.link import Answered, Changed, Event, Link, Lost, State, Telemetry
+from firmware_bridge.link import Answered, Changed, Event, EventsLost, Link, Lost, State, Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,8 @@ class Board:
     clock: Clock
     on_privacy: Callable[[bool], None] = lambda on: None
     counts: BoardCounts = field(default_factory=BoardCounts)
+    link: Link = field(default_factory=Link)
+    """Outlives the line: after a replug it knows which events it has had."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _wanted: dict[str, tuple[str, object]] = field(default_factory=dict)
     _queue: list[tuple[str | None, str, object]] = field(default_factory=list)
@@ -143,10 +145,10 @@ class BoardSensor:
             )
         except (serial.SerialException, OSError, ValueError) as error:
             raise LinkError(f"{settings.port}: cannot be opened ({_reason(error)})") from error
-        self._link = Link()
+        self._link = board.link
         self._link.open(time.monotonic_ns())
         self._opened_ns = time.monotonic_ns()
-        self._counted = (0, 0)
+        self._counted = (self._link.damaged, self._link.counts.restarts)
         self._sent: dict[int, str | None] = {}
         self._eyes: dict[tuple[int, int], _Picture] = {}
 
@@ -170,6 +172,7 @@ class BoardSensor:
     def close(self) -> None:
         """Let go of the line."""
         self._count()
+        self._link.close()
         self._board.forget_moments()
         try:
             self._port.close()
@@ -211,6 +214,8 @@ class BoardSensor:
                 self._answered(event)
             case Lost():
                 self._board.counts.lost += event.count
+            case EventsLost():
+                yield self._event(time.monotonic_ns(), "fault", f"board: {event.count} events lost")
         if self._link.counts.restarts > self._counted[1]:
             self._count()
             self._board.all_wanted()

@@ -25,7 +25,7 @@ class CameraSettings:
     device: str = ""
     """Where it is: a V4L2 device (`/dev/v4l/by-path/...` survives a replug), `feed:SESSION.mcap` or
     `feed:emulator:SEED` (frames of a recording or the virtual wearer in real time), `board` (an eye
-    camera of the microcontroller); empty: there is none."""
+    camera of the microcontroller), `socket:PATH` (the emulated glasses' cameras); empty: there is none."""
     width_px: int = 320
     """Width of the frames asked for."""
     height_px: int = 240

@@ -131,6 +131,21 @@ def test_silence_goes_back_to_greeting_and_the_same_board_goes_on() -> None:
     assert buttons(link.receive(event_packet(8, 2, 1, button=8), 3_300 * MS)) == [8]
 
 
+def test_a_link_opened_again_knows_what_it_has_had() -> None:
+    link = ready()
+    half = event_packet(2, 2, 1, button=6)[:9]
+    assert buttons(link.receive(event_packet(1, 1, 1, button=5) + half, 1)) == [5]
+    link.close()
+    link.open(2)
+    link.receive(hello(3), 3)
+    again = event_packet(4, 1, 1, button=5) + event_packet(5, 2, 1, button=6)
+    assert buttons(link.receive(again, 4)) == [6]
+    assert (link.counts.lost, link.damaged) == (
+        1,
+        0,
+    )  # the half frame of the old line is not damage
+
+
 def test_a_restart_is_noticed_and_numbers_begin_anew() -> None:
     link = ready()
     link.receive(packet(900, worn=wire.Worn()), 1)
