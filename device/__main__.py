@@ -17,12 +17,14 @@ from typing import Any
 from device.calibration import Calibration
 from device.carry import Carried
 from device.codec import dumps
-from device.energy import EnergyLedger, EnergyReport, EnergyTable
+from device.energy import EnergyLedger, EnergyReport
+from device.energy_table import EnergyTable
 from device.errors import BeheldError
 from device.model import WEIGHTS, Model, load
 from device.pipeline import Report, Sink, Source, Stage, run
 from device.pupil import PupilEstimator
 from device.record import SessionSource
+from device.sources.camera import CameraSettings
 from device.spool import SnippetWriter, atomic_write
 from device.stages.attention import AttentionSettings, AttentionStage
 from device.stages.capture import CaptureSettings, CaptureStage
@@ -42,6 +44,7 @@ MODELS = ("eye", "attention", "detector", "backbone")
 class Settings:
     """Every setting of the loop; a TOML file may change any of them (docs/config.md)."""
 
+    camera: CameraSettings = field(default_factory=CameraSettings)
     gaze: GazeSettings = field(default_factory=GazeSettings)
     events: EventSettings = field(default_factory=EventSettings)
     attention: AttentionSettings = field(default_factory=AttentionSettings)
@@ -89,7 +92,7 @@ def stages(
 ) -> list[Stage]:
     """The data-flow diagram, top to bottom. What a recording brings along is not made again."""
     gaze = GazeStage(PupilEstimator(models["eye"]), calibration, settings.gaze)
-    encode = EncodeStage(settings.encode)
+    encode = EncodeStage(settings.encode, header.scene, hold_s=settings.capture.pre_roll_s)
     context = {
         "thresholds": dataclasses.asdict(settings.wake),
         "models": {n: {"version": m.spec.version, "sha256": m.sha256} for n, m in models.items()},
@@ -127,6 +130,7 @@ def run_session(
     models: Mapping[str, Model] | None = None,
     calibration: Calibration | None = None,
     extra_sinks: Sequence[Sink] = (),
+    table: EnergyTable | None = None,
     progress: Callable[[int], None] = lambda t_ns: None,
     live: LiveRun | None = None,
 ) -> Outcome:
@@ -137,9 +141,11 @@ def run_session(
     settings = settings or Settings()
     models = models or load_models()
     header = source.header
-    ledger = EnergyLedger(EnergyTable.shipped(), models, header)
+    source.camera.settings = settings.camera
+    ledger = EnergyLedger(table or EnergyTable.shipped(), models, header)
     live = live or LiveRun()
-    writer = SnippetWriter(live.spool or out / "spool", header, ledger.moment)
+    spool = live.spool or out / "spool"
+    writer = SnippetWriter(spool, header, ledger.moment, decisions_of=ledger.decisions)
     sinks: list[Sink] = [source.camera, ledger, live.guard("snippets", writer), *extra_sinks]
     keep = live.keep_records
     if keep is not None:

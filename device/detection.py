@@ -52,6 +52,7 @@ class Detector:
         """`min_probability` trades missed things for false ones; `max_overlap` is the IoU at which
         two boxes of one class count as one thing."""
         self.model = model
+        model.largest = SIZES_PX[-1] ** 2
         self._min_logit = float(np.log(min_probability / (1 - min_probability)))
         self._max_overlap = max_overlap
         self._max_count = max_count

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -85,7 +86,12 @@ class ModelSpec:
 
 
 class Model:
-    """One network, ready to run. `calls` and `busy_s` (CPU seconds of this thread) feed the energy ledger."""
+    """One network, ready to run.
+
+    `calls`, `macs_done` and `busy_s` (CPU seconds of this thread) feed the energy ledger. Where the first
+    input has free axes, `largest` is their product at `spec.macs`: who knows the sizes sets it, and a
+    smaller call counts in proportion.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises ModelError if the file is missing, damaged, or contradicts its contract."""
@@ -103,6 +109,8 @@ class Model:
         self.spec = _read_spec(path, self._session)
         self._output_names = [t.name for t in self.spec.outputs]
         self.calls = 0
+        self.macs_done = 0
+        self.largest: int | None = None
         self.busy_s = 0.0
 
     def run(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -111,7 +119,17 @@ class Model:
         values = self._session.run(self._output_names, inputs)
         self.busy_s += time.thread_time() - started
         self.calls += 1
+        self.macs_done += self._macs(inputs)
         return dict(zip(self._output_names, values, strict=True))
+
+    def _macs(self, inputs: Mapping[str, NDArray[Any]]) -> int:
+        """Multiply-accumulates of a call on these inputs."""
+        if self.largest is None:
+            return self.spec.macs
+        first = self.spec.inputs[0]
+        shape = inputs[first.name].shape
+        free = [n for n, fixed in zip(shape, first.shape, strict=True) if fixed is None]
+        return int(self.spec.macs * math.prod(free) // self.largest)
 
     @property
     def input_size_px(self) -> tuple[int, int]:

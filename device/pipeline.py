@@ -98,7 +98,10 @@ def run(
     wall, cpu = time.perf_counter(), time.process_time()
     watch = Coverage(source.header.brings_gaze)
     newest: dict[str, int] = {}
-    for value in source:
+    for given in source:
+        value = source.camera.take(given) if isinstance(given, SceneFrame) else given
+        if value is None:  # between two frames of the camera's low mode
+            continue
         stream = stream_of(value)
         late = value.t_ns < newest.get(stream, value.t_ns) and not isinstance(value, Gap)
         if late or value.t_ns < 0:

@@ -33,8 +33,9 @@ SIGNATURE = "manifest.sig"
 class SnippetWriter:
     """A sink: each `Capture` becomes a snippet in the spool. `records` keeps every moment record.
 
-    `energy_of` gives the millijoules of a moment by component, with their `total`. `sign`, if given,
-    signs the bytes of each manifest as they are written, so that no later damage passes for ours.
+    `energy_of` gives the millijoules of a moment by component, with their `total`; `decisions_of` what
+    the resolution controller decided in it, how often, and what that drew. `sign`, if given, signs the
+    bytes of each manifest as they are written, so that no later damage passes for ours.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class SnippetWriter:
         header: SessionHeader,
         energy_of: Callable[[Moment], Mapping[str, Any]],
         sign: Callable[[bytes], str] | None = None,
+        decisions_of: Callable[[Moment], Mapping[str, Any]] = lambda moment: {},
     ) -> None:
         """Raises StorageError if the spool cannot be made."""
         self._spool = spool
         self._header = header
         self._energy_of = energy_of
         self._sign = sign
+        self._decisions_of = decisions_of
         self.records: list[dict[str, Any]] = []
         with _storage(spool):
             spool.mkdir(parents=True, exist_ok=True)
@@ -62,6 +65,7 @@ class SnippetWriter:
     def write(self, capture: Capture) -> Snippet:
         """Write one snippet. Raises StorageError (disk full, no permission), leaving nothing behind."""
         record = moment_record(capture, self._header, self._energy_of(capture.moment))
+        record["evidence"]["decided"] = to_json(self._decisions_of(capture.moment))
         final = self._spool / capture.moment.id
         if final.exists():  # the same recording replayed into the same spool: same id, same bytes
             self.records.append(record)

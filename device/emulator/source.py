@@ -151,8 +151,8 @@ class Emulator:
                 seq += 1
 
     def _scene_frame(self, t_ns: int, seq: int) -> SceneFrame | None:
-        """The frame, if the camera is awake: nothing is drawn else."""
-        if not self.camera.awake(t_ns):
+        """The frame, if the camera is awake and takes it: nothing is drawn else."""
+        if not self.camera.awake(t_ns) or not self.camera.due(t_ns):
             return None
         t_s, step_s = t_ns / 1e9, 0.5 / GRID_HZ
         before, here, after = (

@@ -67,6 +67,11 @@ class WakeSettings:
     """How long it must stay there."""
     recheck_ms: float = 1500.0
     """After a check without a yes, how long one and the same look must go on to be checked again."""
+    rest_ms: float = 2500.0
+    """Longest pause after a check in vain before any look is checked."""
+    rest_share: float = 0.05
+    """That pause as a share of the time since the last moment: the longer nothing was worth it, the rarer
+    the camera is tried."""
     enter_probability: float = 0.6
     """From this attention on a moment opens."""
     leave_probability: float = 0.15
@@ -102,6 +107,8 @@ class WakeSettings:
             raise ValueError(f"wake.policy is {self.policy!r}; one of {', '.join(POLICIES)}")
         if self.leave_probability > self.enter_probability:
             raise ValueError("wake.leave_probability must not exceed wake.enter_probability")
+        if not self.rest_ms >= 0 or not 0 <= self.rest_share <= 1:
+            raise ValueError("wake.rest_ms must not be negative, wake.rest_share between 0 and 1")
 
 
 class WakeStage:
@@ -127,6 +134,7 @@ class WakeStage:
         self._keep_until_ns = 0  # the button's patience
         self._moving_ns: int | None = None  # emotion above its threshold since
         self._moment_ns = 0
+        self._closed_ns = 0  # the last moment ended
 
     def step(self, value: Value) -> Iterable[Value]:
         # Eye movements come up to the classifier's delay after their light; a decision is taken now.
@@ -177,8 +185,13 @@ class WakeStage:
             yield from self._go(CHECKING, t_ns, why)
 
     def _worth_checking(self, t_ns: int) -> bool:
-        """A look that was checked in vain is asked again only after a while."""
-        if self._checked is None or self._checked[0] != self._look.start_ns:
+        """After a check in vain the camera rests; the look that was checked is asked again later still."""
+        if self._checked is None:
+            return True
+        rest_ns = min(_ns(self._set.rest_ms), self._set.rest_share * (t_ns - self._closed_ns))
+        if t_ns - self._checked[1] < rest_ns:
+            return False
+        if self._checked[0] != self._look.start_ns:
             return True
         return t_ns - self._checked[1] >= _ns(self._set.recheck_ms)
 
@@ -302,6 +315,7 @@ class WakeStage:
         before, self._state = self._state, after
         mode = CAMERA[before, after]
         if before is KEEPING:
+            self._closed_ns = t_ns
             yield MomentEnd(t_ns=t_ns, reason=reason or why, until_ns=until_ns)
         self._since_ns, self._above_ns, self._below_ns = t_ns, None, None
         yield WakeChange(t_ns=t_ns, before=before, after=after, why=why)

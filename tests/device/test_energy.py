@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.energy import ROWS, SHIPPED, EnergyLedger, EnergyTable
+from device.energy import EnergyLedger
+from device.energy_table import ROWS, SHIPPED, EnergyTable
 from device.errors import ConfigError
 from device.types import (
     CameraMode,
@@ -30,9 +31,20 @@ MS = 1_000_000
 HEADER = SessionHeader(session_id="s", source="test", start_utc="unknown", zone="UTC")
 
 
+class FakeModel:
+    """What the ledger reads of a network: its counters and the multiply-accumulates of a call."""
+
+    def __init__(self, macs: int) -> None:
+        self.calls = self.macs_done = 0
+        self.spec = types.SimpleNamespace(macs=macs)
+
+    def run(self, times: int) -> None:
+        self.calls += times
+        self.macs_done += times * self.spec.macs
+
+
 def fake_model(macs: int) -> Any:
-    """What the ledger reads of a network: its call counter and the multiply-accumulates of a call."""
-    return types.SimpleNamespace(calls=0, spec=types.SimpleNamespace(macs=macs))
+    return FakeModel(macs)
 
 
 def ledger(**models: Any) -> EnergyLedger:
@@ -90,7 +102,7 @@ def test_components_and_moments_add_up_exactly(lengths: list[int], length_ms: in
     book = ledger(eye=net)
     moments = [(1000 * i + 50, 1000 * i + 50 + length) for i, length in enumerate(lengths)]
     for value in session(length_ms, moments):
-        net.calls += isinstance(value, EyeFrame)
+        net.run(isinstance(value, EyeFrame))
         book(value)
     report = book.close(length_ms * MS)
     assert sum(fj[1] for fj in book._total.values()) == round(report.total_j * 1e15)
@@ -107,7 +119,7 @@ def test_a_power_is_power_times_time_and_a_network_its_work() -> None:
     net = fake_model(1_000_000)
     book = ledger(eye=net)
     book(eye(0))
-    net.calls = 5
+    net.run(5)
     book(eye(1000))
     report = book.close(1_000 * MS)
     rows = EnergyTable.shipped().rows

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,6 +111,25 @@ def test_a_clear_no_puts_the_camera_to_sleep_early():
     assert states(out) == [WakeState.CHECKING, WakeState.WATCHING]
     slept = [v for v in out if isinstance(v, WakeChange)][1]
     assert slept.t_ns == 600 * MS and "0.30" in slept.why
+
+
+def test_the_longer_nothing_is_worth_it_the_rarer_the_camera_is_tried():
+    """Looks at ever new places, each long enough to be checked, each check in vain."""
+    values = [
+        eye(t, azimuth=(t // 900 % 7) * 6.0) if t % 900 else attention(t, 0.1)
+        for t in range(0, 120_000, 10)
+    ]
+    values += [attention(t, 0.1) for t in range(0, 120_000, 100)]
+    eager = judge(values, replace(SETTINGS, rest_ms=0.0))
+    resting = judge(values, replace(SETTINGS, rest_ms=2500.0, rest_share=0.05))
+
+    def checks(out: list[Value], start_s: int, end_s: int) -> int:
+        woke = [v for v in out if isinstance(v, WakeChange) and v.after is WakeState.CHECKING]
+        return sum(start_s * 1000 * MS <= v.t_ns < end_s * 1000 * MS for v in woke)
+
+    assert checks(resting, 0, 8) == checks(eager, 0, 8)
+    assert checks(resting, 60, 120) < 0.5 * checks(eager, 60, 120)
+    assert checks(resting, 60, 120) >= 60 / 4  # the pause is bounded
 
 
 def test_attention_opens_a_moment_that_began_with_the_look():

@@ -1,0 +1,149 @@
+"""The camera's low mode: fewer pixels less often, the same attention, and a pre-roll that costs nothing
+until a moment opens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from device.attention_inputs import SceneMotion, crops
+from device.sources.camera import AlwaysOn, CameraSettings, SceneCamera
+from device.stages.encode import EncodeStage
+from device.types import (
+    CameraMode,
+    CameraRequest,
+    DeviceEvent,
+    Pixels,
+    SceneFrame,
+    SceneGeometry,
+    ScenePacket,
+    Value,
+)
+from device.video import H264Decoder
+
+MS = 1_000_000
+
+
+def frame(t_ms: float, height: int = 480, width: int = 640) -> SceneFrame:
+    rng = np.random.default_rng(round(t_ms))
+    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return SceneFrame(t_ns=round(t_ms * MS), seq=round(t_ms), pixels=pixels)
+
+
+def request(t_ms: float, mode: CameraMode) -> CameraRequest:
+    return CameraRequest(t_ns=round(t_ms * MS), mode=mode, why="test")
+
+
+def camera_at(mode: CameraMode, **settings: float) -> SceneCamera:
+    camera = SceneCamera(settings=CameraSettings(**settings))  # type: ignore[arg-type]
+    camera(request(0, mode))
+    return camera
+
+
+@pytest.mark.parametrize(
+    ("height", "rows"), [(480, 240), (1200, 300), (720, 360), (1080, 270), (479, 479), (200, 200)]
+)
+def test_low_skips_whole_rows_down_to_what_attention_needs(height: int, rows: int) -> None:
+    taken = camera_at(CameraMode.LOW).take(frame(100, height, height * 4 // 3))
+    assert taken is not None and taken.pixels.shape[0] == rows
+    assert taken.pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize(("rate_hz", "taken"), [(30.0, 10), (24.0, 9), (10.0, 10), (5.0, 5)])
+def test_low_takes_ten_frames_a_second_and_full_takes_all(rate_hz: float, taken: int) -> None:
+    times = [1000 * k / rate_hz for k in range(round(rate_hz))]
+    low, full = camera_at(CameraMode.LOW), camera_at(CameraMode.FULL)
+    assert sum(low.take(frame(t, 48, 64)) is not None for t in times) == pytest.approx(taken, abs=1)
+    assert all(full.take(frame(t, 48, 64)) is not None for t in times)
+
+
+def test_what_is_not_due_is_not_taken() -> None:
+    """A source that asks `due` first makes exactly the frames that `take` takes."""
+    camera = camera_at(CameraMode.LOW)
+    for k in range(60):
+        due = camera.due(round(k * 1e9 / 30))
+        assert (camera.take(frame(k * 1000 / 30, 48, 64)) is not None) == due
+
+
+def test_a_camera_that_is_always_on_is_never_low() -> None:
+    camera = AlwaysOn()
+    camera(request(0, CameraMode.LOW))
+    given = frame(1)
+    assert camera.take(given) is given and camera.take(frame(2)) is not None
+
+
+@pytest.mark.parametrize("size", [(480, 640), (1200, 1600), (1080, 1920), (720, 1280)])
+def test_attention_sees_the_same_in_a_low_frame(size: tuple[int, int]) -> None:
+    """Every view and feature of the network, bit for bit: skipped rows are rows it would have skipped."""
+    low_camera, place = camera_at(CameraMode.LOW), (0.43, 0.61)
+    motions = [SceneMotion((65.0, 50.0), 2.0) for _ in range(2)]
+    for t_ms in (100, 200, 300):
+        full = frame(t_ms, *size)
+        low = low_camera.take(full)
+        assert low is not None and low.pixels.shape[0] < size[0]
+        seen = []
+        for motion, pixels in zip(motions, (full.pixels, low.pixels), strict=True):
+            features = motion.features(full.t_ns, pixels, place)
+            views = crops(pixels, motion.motion, place)
+            seen.append((features, views.crop, views.coarse, views.crop_motion))
+        for one, other in zip(*seen, strict=True):
+            assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"low_height_px": 0}, {"low_height_px": 10_000}, {"low_rate_hz": 0.0}]
+)
+def test_a_size_or_rate_the_camera_cannot_have_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"camera.{next(iter(wrong))}"):
+        CameraSettings(**wrong)  # type: ignore[arg-type]
+
+
+NATIVE = SceneGeometry(width_px=64, height_px=48, camera_matrix=np.eye(3))
+
+
+def small(t_ms: int) -> SceneFrame:
+    pixels: Pixels = np.full((24, 32, 3), t_ms % 251, np.uint8)
+    return SceneFrame(t_ns=t_ms * MS, seq=t_ms, pixels=pixels)
+
+
+def through(values: list[Value], **settings: float) -> list[ScenePacket]:
+    stage = EncodeStage(None, NATIVE, **settings)
+    made = [packet for value in values for packet in stage.step(value)]
+    return [packet for packet in made if isinstance(packet, ScenePacket)]
+
+
+def test_a_check_in_vain_is_never_encoded() -> None:
+    checks = [request(0, CameraMode.LOW), *(small(t) for t in range(0, 900, 100))]
+    assert through([*checks, request(900, CameraMode.OFF)]) == []
+
+
+def test_low_frames_become_the_pre_roll_at_the_size_of_the_video() -> None:
+    checks: list[Value] = [request(0, CameraMode.LOW), *(small(t) for t in range(0, 900, 100))]
+    full = [frame(1000 + 33 * k, 48, 64) for k in range(6)]
+    packets = through([*checks, request(850, CameraMode.FULL), *full])
+    assert [p.t_ns for p in packets] == [
+        *(t * MS for t in range(0, 900, 100)),
+        *(f.t_ns for f in full),
+    ]
+    assert packets[0].keyframe and {(p.width_px, p.height_px) for p in packets} == {(64, 48)}
+    decoder = H264Decoder()
+    assert all(decoder.decode(p) is not None for p in packets)
+
+
+def test_only_the_pre_roll_is_held() -> None:
+    checks = [request(0, CameraMode.LOW), *(small(t) for t in range(0, 9000, 100))]
+    packets = through([*checks, request(9000, CameraMode.FULL)], hold_s=2.0)
+    assert packets[0].t_ns == 6900 * MS and packets[0].keyframe
+
+
+def test_the_privacy_switch_empties_what_is_held() -> None:
+    checks: list[Value] = [request(0, CameraMode.LOW), *(small(t) for t in range(0, 900, 100))]
+    shut = DeviceEvent(t_ns=900 * MS, name="privacy", value=True)
+    assert through([*checks, shut, request(950, CameraMode.FULL)]) == []
+
+
+def test_a_low_frame_that_comes_late_does_not_change_the_size_of_the_video() -> None:
+    packets = through(
+        [request(0, CameraMode.FULL), frame(10, 48, 64), small(40), frame(70, 48, 64)]
+    )
+    assert {(p.width_px, p.height_px) for p in packets} == {(64, 48)} and len(packets) == 3
