@@ -30,7 +30,7 @@ from device.emulator.orders import Orders
 from device.emulator.source import EYES, Emulator
 from device.emulator.supply import LAMP_MA_US, WORN_C, Supply
 from device.emulator.switches import BoardSettings, CameraSwitch, Counts
-from device.energy import EnergyTable
+from device.energy_table import EnergyTable
 from device.sources.camera import AlwaysOn
 from device.types import EyeFrame, ImuSample, Pixels, SceneFrame
 from firmware_bridge import wire_pb2 as wire

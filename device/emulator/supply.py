@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from device.emulator.firmware import RAILS
-from device.energy import EnergyTable
+from device.energy_table import EnergyTable
 
 FJ_PER_MWH = 3.6e15
 EMPTY_MV, FULL_MV = 3300, 4200

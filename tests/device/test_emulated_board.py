@@ -16,7 +16,7 @@ from device.emulator.board import EmulatedBoard
 from device.emulator.firmware import PROGRAMS, build
 from device.emulator.supply import FJ_PER_MWH, Supply
 from device.emulator.switches import BoardSettings, CameraSwitch
-from device.energy import EnergyTable
+from device.energy_table import EnergyTable
 from device.errors import ConfigError, LinkError
 from device.sources.frame_socket import FrameSocket
 from device.sources.video_camera import Shot
