@@ -16,6 +16,7 @@ from server.keys import ServerKey
 from server.media import MediaFolder
 from server.people import Device, Glasses, People, Person, RateLimit, unauthorised
 from server.problems import Problem
+from server.retention import Retention
 from server.settings import ServerSettings
 
 COOKIE = "beheld_session"
@@ -49,6 +50,7 @@ class Services:
     media: MediaFolder
     index: Index
     custody: Custody
+    retention: Retention
     key: ServerKey
     glasses: Glasses
     people: People

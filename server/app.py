@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -23,9 +25,11 @@ from server.keys import ServerKey
 from server.media import MediaFolder
 from server.people import Glasses, People, RateLimit
 from server.problems import Problem, ServerError
+from server.retention import Retention
 from server.settings import ServerSettings
 
 HERE = Path(__file__).parent
+_TIDY_S = 3600.0
 
 
 def create_app(settings: ServerSettings) -> FastAPI:
@@ -82,6 +86,7 @@ def make_services(settings: ServerSettings) -> Services:
         media=media,
         index=index,
         custody=custody,
+        retention=Retention(settings, database, media, custody),
         key=key,
         glasses=Glasses(database, settings),
         people=People(database, settings),
@@ -92,8 +97,18 @@ def make_services(settings: ServerSettings) -> Services:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    tidying = asyncio.create_task(_tidy(app.state.services))
     yield
+    tidying.cancel()
     app.state.services.database.close()
+
+
+async def _tidy(services: Services) -> None:
+    """Every hour let go of what retention says and of uploads nobody went on with."""
+    while True:
+        await asyncio.sleep(_TIDY_S)
+        await to_thread.run_sync(services.retention.apply)
+        await to_thread.run_sync(services.media.expire)
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:

@@ -19,7 +19,7 @@ from server.disk import flush, locked, sha256_of, write_durably
 from server.index import Index, moment_key
 from server.keys import MANIFEST as MANIFEST_PURPOSE
 from server.keys import RECEIPT, ServerKey, signed_by
-from server.manifest import CUSTODY, MANIFEST, Manifest, parse
+from server.manifest import CUSTODY, MANIFEST, RELEASED, Manifest, parse
 from server.media import SIGNATURE, MediaFolder
 from server.problems import Problem
 from server.settings import ServerSettings
@@ -139,6 +139,7 @@ class Custody:
             device_id,
             manifest,
             self._media.record(device_id, snippet_id),
+            released=frozenset(self._media.note(device_id, snippet_id, RELEASED)),
             receipt=(receipt.receipt, receipt.signature),
             received_utc=promised["received_utc"],
         )
@@ -199,7 +200,10 @@ class Custody:
         faults = []
         if not signed_by(key, MANIFEST_PURPOSE, manifest.raw, signature):
             faults.append("the manifest is not what the glasses signed")
+        released = self._media.note(device_id, snippet_id, RELEASED)
         for file in manifest.files:
+            if file.name in released:
+                continue
             digest = hashlib.sha256()
             try:
                 for block in kept.blocks(device_id, snippet_id, file.name):

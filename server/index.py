@@ -96,13 +96,14 @@ class Index:
         *,
         receipt: tuple[str, str],
         received_utc: str,
+        released: frozenset[str] = frozenset(),
     ) -> None:
         """Index a stored snippet (`raw` is its moment.json) and its receipt in one transaction.
 
-        Doing it twice changes nothing.
+        `released` are files that retention let go.         Doing it twice changes nothing.
         """
         record = records.read(raw, session_id=manifest.session_id, fallback_utc=received_utc)
-        names = {file.name for file in manifest.files}
+        sizes = {file.name: file.bytes for file in manifest.files if file.name not in released}
         row = {
             "key": moment_key(device_id, manifest.snippet_id),
             "device_id": device_id,
@@ -120,9 +121,11 @@ class Index:
             "words": record.words(),
             "energy_mj": record.energy_mj,
             "emotion": record.emotion,
-            "bytes": manifest.bytes,
-            "has_video": VIDEO in names,
-            "has_thumbnail": THUMBNAIL in names,
+            "bytes": sum(sizes.values()),
+            "video_bytes": sizes.get(VIDEO, 0),
+            "preview_bytes": sizes.get(THUMBNAIL, 0),
+            "has_video": VIDEO in sizes,
+            "has_thumbnail": THUMBNAIL in sizes,
             "received_utc": received_utc,
         }
         with self._db.write() as db:

@@ -23,6 +23,12 @@ THUMBNAIL = "thumbnail.jpg"
 VIDEO = "scene.mp4"
 MANIFEST = "manifest.json"
 CUSTODY = "custody.json"
+MARKS = "marks.json"
+"""What the owner says of a moment."""
+RELEASED = "released.json"
+"""What retention let go of it."""
+SIDECARS = (MANIFEST, CUSTODY, MARKS, RELEASED)
+"""Names the server keeps for itself."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -102,7 +108,7 @@ def _file(entry: Any, settings: ServerSettings) -> StoredFile:
     if not isinstance(entry, dict):
         raise Problem(422, "bad-manifest", "each of 'files' must be an object")
     name, size, digest = safe_name(_text(entry, "name")), entry.get("bytes"), entry.get("sha256")
-    if name.lower() in (MANIFEST, CUSTODY):
+    if name.lower() in SIDECARS:
         raise Problem(422, "bad-name", f"'{name}' is a name the server keeps for itself")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise Problem(422, "bad-manifest", f"{name}: 'bytes' must be a whole number")

@@ -52,6 +52,13 @@ class MediaFolder:
         except FileNotFoundError:
             return {}
 
+    def note(self, device_id: str, snippet_id: str, name: str) -> dict[str, Any]:
+        """A sidecar the server wrote beside a stored snippet; empty if there is none."""
+        try:
+            return records.parse(self.kept.read(device_id, snippet_id, name))
+        except FileNotFoundError:
+            return {}
+
     def require_room(self, size_bytes: int) -> None:
         """Raises Problem 507 if so many bytes more would touch the reserve."""
         reserve = self._settings.reserve_mb << 20

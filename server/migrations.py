@@ -102,4 +102,15 @@ def first_tables(db: Connection) -> None:
         )
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (first_tables,)
+def bytes_by_tier(db: Connection) -> None:
+    """What retention could free; NULL in moments from before (counted as all video)."""
+    run(
+        db,
+        """
+        ALTER TABLE moments ADD COLUMN video_bytes INTEGER;
+        ALTER TABLE moments ADD COLUMN preview_bytes INTEGER
+        """,
+    )
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (first_tables, bytes_by_tier)

@@ -34,6 +34,14 @@ class ServerSettings:
     """Most that media and unfinished uploads may fill together; 0 is no quota."""
     reserve_mb: int = 512
     """Free space the server never touches: the index must be writable when the disk is full."""
+    video_days: int = 0
+    """Days after which the video of a moment goes, unless it is kept; 0 is never."""
+    preview_days: int = 0
+    """Days after which its thumbnail goes as well; 0 is never."""
+    record_days: int = 0
+    """Days after which the whole moment goes; 0 is never."""
+    retention_mb: int = 0
+    """Above this much stored the oldest go first, videos before previews before records; 0 is no end."""
     upload_expiry_h: int = 168
     """An unfinished upload untouched for this long is removed; the glasses still hold it."""
     session_days: int = 30

@@ -207,8 +207,10 @@ def test_words_are_the_same_everywhere(opener: Opener) -> None:
         for number, words in enumerate(texts, start=1):
             db.execute(
                 text(
-                    "INSERT INTO moments VALUES (:n, :k, 'd', :k, 's', '', '', '', 'UTC', TRUE, 0, 0,"
-                    " '', '[]', '', NULL, NULL, 0, FALSE, FALSE, '', FALSE, FALSE)"
+                    "INSERT INTO moments (number, key, device_id, snippet_id, session_id, start_utc,"
+                    " local_day, local_time, zone, time_known, start_ns, end_ns, title, reasons, words,"
+                    " bytes, has_video, has_thumbnail, received_utc) VALUES (:n, :k, 'd', :k, 's', '',"
+                    " '', '', 'UTC', TRUE, 0, 0, '', '[]', '', 0, FALSE, FALSE, '')"
                 ),
                 {"n": number, "k": str(number)},
             )

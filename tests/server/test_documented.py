@@ -17,7 +17,7 @@ PATHS = sorted({r.path for router in (api.router, tus.router, pages.router) for 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(ServerSettings)])
 def test_setting(name: str) -> None:
-    assert f"| `{name}` |" in TEXT
+    assert any(f"`{name}`" in line for line in TEXT.splitlines() if line.startswith("| `"))
 
 
 @pytest.mark.parametrize("path", PATHS)
