@@ -262,8 +262,7 @@ class Live:
                 sensor.close()
 
     def _seen(self, pump: _Pump) -> None:
-        opened = pump.vital.see(self._clock.now_ns())
-        if opened and pump.generation > 1:
+        if pump.vital.see(self._clock.now_ns()):
             self.tell("recovered", pump.name)
 
     def _lost(self, pump: _Pump, generation: int, why: str) -> None:
@@ -271,11 +270,9 @@ class Live:
         with self._lock:
             if pump.generation != generation or self._stopping.is_set():
                 return
-            told = pump.vital.life in (Life.LOST, Life.SPENT)
-            again = why == pump.vital.why and pump.vital.life is Life.OPENING
             pump.generation += 1  # the old thread, wherever it hangs, is no longer listened to
-            pump.vital.lose(why, self._clock.now_ns())
-        if not told and not (again and pump.vital.budget.used):
+            news = pump.vital.lose(why, self._clock.now_ns())
+        if news:
             self.tell("fault", f"{pump.name}: {why}")
 
     # --- the watchdog -----------------------------------------------------------------------------

@@ -85,8 +85,10 @@ class Vital:
     expected_ns: int | None = None
     """Since when values are expected; None while the source is silent by right."""
     retry_ns: int = 0
+    told: bool = False
+    """The loss was told; once until the source delivers again."""
     complained: bool = False
-    """The used-up budget was told already."""
+    """The used-up budget was told as well."""
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.settings.restarts, _ns(self.settings.refill_s))
@@ -96,15 +98,17 @@ class Vital:
         self.life, self.started_ns, self.expected_ns = Life.OPENING, now_ns, None
 
     def see(self, now_ns: int) -> bool:
-        """A value came; True if the source was opening until now."""
-        opened, self.life, self.last_ns = self.life is Life.OPENING, Life.LIVE, now_ns
-        self.complained = False
-        return opened
+        """A value came; True if the source was lost until now."""
+        recovered, self.life, self.last_ns = self.told, Life.LIVE, now_ns
+        self.told = self.complained = False
+        return recovered
 
-    def lose(self, why: str, now_ns: int) -> None:
-        """The source is gone."""
+    def lose(self, why: str, now_ns: int) -> bool:
+        """The source is gone; True if that is news."""
+        news, self.told = not self.told, True
         self.life, self.why = Life.LOST, why
         self.retry_ns = now_ns + _ns(self.settings.retry_s)
+        return news
 
     def silence(self, now_ns: int, expected: bool) -> str | None:
         """Why the source counts as frozen now, or None."""

@@ -57,7 +57,7 @@ class CameraFeed:
     def open(self, role: str) -> FeedCamera:
         """Start the stream of one camera. Raises LinkError if it is `unplugged`."""
         if self.faults.get(role) == "unplugged":
-            raise LinkError(f"feed {role}: no such camera")
+            raise LinkError("no such camera")
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._shut()
@@ -128,7 +128,7 @@ class FeedCamera:
         """The next frame not yet overwritten. Raises LinkError if the feed is gone or unplugged."""
         fault = self._feed.faults.get(self._role)
         if fault == "unplugged":
-            raise LinkError(f"feed {self._role}: unplugged")
+            raise LinkError("unplugged")
         if fault == "frozen":
             time.sleep(0.05)
             return None
@@ -136,11 +136,11 @@ class FeedCamera:
             ready, _, _ = select.select([self._pipe], [], [], 0.2)
             line = os.read(self._pipe, FILLED.size) if ready else None
         except (OSError, ValueError) as error:
-            raise LinkError(f"feed {self._role}: closed") from error
+            raise LinkError("the feed was closed") from error
         if line is None:
             return None
         if len(line) < FILLED.size:
-            raise LinkError(f"feed {self._role}: has ended")
+            raise LinkError("the feed has ended")
         return self._copy(*FILLED.unpack(line))
 
     def close(self) -> None:
