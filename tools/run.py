@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,6 +15,7 @@ from device.__main__ import Outcome
 from device.errors import ConfigError
 from device.glasses.checks import examine, refusals
 from device.glasses.log import begin_logging
+from device.glasses.page import Page
 from device.glasses.session import Glasses, assemble, run_glasses
 from device.glasses.settings import LiveSettings
 from device.settings import from_toml
@@ -38,8 +41,23 @@ def command(config: Path, seconds: float | None, no_checks: bool, as_json: bool)
             raise ConfigError("refused to start: " + "; ".join(reasons))
     begin_logging(settings.log.level)
     glasses = assemble(settings)
-    outcome = run(glasses, seconds)
+    page = Page(glasses) if settings.page.enabled else None
+    try:
+        if page is not None:
+            tell_page(page, glasses)
+        outcome = run(glasses, seconds)
+    finally:
+        if page is not None:
+            page.close()
     emit(result(glasses, outcome), as_json=as_json, title="run")
+
+
+def tell_page(page: Page, glasses: Glasses) -> None:
+    """Where the page is: with its token only for a person at a terminal, not for the journal."""
+    if sys.stderr.isatty():
+        click.echo(f"live page: {page.link}", err=True)
+    where = {"url": page.url, "token_file": str(glasses.data / "page-token")}
+    logging.getLogger(__name__).info("live page", extra=where)
 
 
 def run(glasses: Glasses, seconds: float | None) -> Outcome:

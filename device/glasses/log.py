@@ -71,4 +71,5 @@ class LogSink:
                 log.info("moment ends", extra={"t_s": t_s})
             case Gap():
                 extra = {"t_s": t_s, "stream": value.stream, "cause": value.cause}
-                log.warning("gap", extra={**extra, "gap_s": round(value.duration_ns / 1e9, 3)})
+                level = logging.DEBUG if "gave way" in value.cause else logging.WARNING
+                log.log(level, "gap", extra={**extra, "gap_s": round(value.duration_ns / 1e9, 3)})

@@ -143,7 +143,8 @@ class CameraSensor:
         if not self.wanted.settled(t_ns):
             self.counts.unsettled += 1
             return ()
-        if t_ns - self._last_ns < 0.7e9 / rate_hz:
+        slowed = rate_hz < self.settings.rate_hz
+        if slowed and t_ns - self._last_ns < 0.7e9 / rate_hz:
             self.counts.thinned += 1
             return ()
         self._last_ns = t_ns
