@@ -67,7 +67,7 @@ def summary(glasses: EmulatedBoard) -> dict[str, object]:
         "scene_frames": counts.scene_frames,
         "imu_samples": counts.imu_samples,
         "dropped": counts.dropped,
-        "buttons": counts.buttons,
+        "buttons": sum(pressed for _, pressed in glasses.presses),
         "restarts": counts.restarts,
         "overrun_bytes": glasses.line.overrun_bytes,
         "charge": supply.charge,

@@ -16,6 +16,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -36,7 +37,7 @@ from device.types import EyeFrame, ImuSample, Pixels, SceneFrame
 from firmware_bridge import wire_pb2 as wire
 
 METERS_NS, BATTERY_NS = 200_000_000, 1_000_000_000
-TOO_LATE_NS = 50_000_000
+TOO_LATE_NS = 250_000_000
 """A frame that could not be drawn by then is not drawn: the sensor had no time for it."""
 WATCHDOG_S = 2.0
 """A microcontroller that hangs longer is restarted by its watchdog."""
@@ -66,6 +67,12 @@ class EmulatedBoard:
         self.indicator = wire.INDICATOR_OFF
         self.deeds: list[tuple[int, Done]] = []
         """What the board did, with the machine's monotonic ns; the last thousand."""
+        self.presses: list[tuple[int, bool]] = []
+        """The button down (True) and up again, with the machine's monotonic ns, as the board took it."""
+        self.marks: list[tuple[int, str]] = []
+        """When a fault began or ended, with the machine's monotonic ns."""
+        self.eye_times_ns: deque[int] = deque(maxlen=10_000)
+        """When the last eye frames were exposed, on the same clock."""
         self.counts = Counts()
         self.frozen = self.flat = False
         self.worn, self.private, self.lux = True, False, 300.0
@@ -130,6 +137,10 @@ class EmulatedBoard:
             due_ns = time.monotonic_ns() + round(seconds * 1e9)
             heapq.heappush(self._later, (due_ns, next(self._number), act))
 
+    def mark(self, what: str) -> None:
+        """Note that a fault begins or ends now."""
+        self.marks.append((time.monotonic_ns(), what))
+
     # --- what can happen to a board; all of these run in *wires* ------------------------------------
 
     def freeze(self, seconds: float) -> None:
@@ -137,6 +148,7 @@ class EmulatedBoard:
         if self.frozen:
             return
         self.frozen = True
+        self.mark("frozen")
         self._signal(signal.SIGSTOP)
         cause = wire.FAULT_WATCHDOG if seconds > WATCHDOG_S else None
         self.after(min(seconds, WATCHDOG_S), lambda: self._thaw(cause))
@@ -148,6 +160,7 @@ class EmulatedBoard:
             self.restart(cause)
         self._signal(signal.SIGCONT)
         self.frozen = False
+        self.mark("thawed")
         self._tell_levels()
 
     def _fall_flat(self) -> None:
@@ -231,6 +244,7 @@ class EmulatedBoard:
                 self.counts.haptics += 1
             elif done.deed is Deed.STARTED:
                 self.counts.restarts = done.value
+                self.mark("started")
             self.deeds = [*self.deeds[-999:], (time.monotonic_ns(), done)]
 
     # --- world --------------------------------------------------------------------------------------
@@ -281,7 +295,9 @@ class EmulatedBoard:
         message = reading(
             Reading.EYE, *size, frame.exposure_us or 0, which=number, data=small.tobytes()
         )
-        self.counts.eye_frames += self.sense(message)
+        if self.sense(message):
+            self.counts.eye_frames += 1
+            self.eye_times_ns.append(time.monotonic_ns())
         if self.frames.watched(frame.eye):
             at_ns = time.monotonic_ns()
             self.frames.show(frame.eye, frame.seq, at_ns, frame.exposure_us or 0, pixels)
@@ -302,6 +318,8 @@ class EmulatedBoard:
 
     def _scene(self) -> None:
         wearer = Emulator(self._wearer.settings, AlwaysOn())
+        _, _, first = next(wearer.ticks(("scene",)))
+        first()  # paints the wall, which takes long enough to miss frames when they are wanted
         for t_ns, _, make in wearer.ticks(("scene",)):
             camera = self.cameras[0]
             value = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -71,14 +72,21 @@ class Orders:
         return said
 
     def _unplug(self, words: list[str]) -> str:
-        seconds, line = _number(words, 2.0), self._board.line
-        self._board.after(0, line.unplug)
-        self._board.after(seconds, line.plug)
+        seconds = _number(words, 2.0)
+        self._board.after(0, lambda: self._set_plugged(False))
+        self._board.after(seconds, lambda: self._set_plugged(True))
         return f"unplugged for {seconds:g} s"
 
     def _plug(self, _: list[str]) -> str:
-        self._board.after(0, self._board.line.plug)
+        self._board.after(0, lambda: self._set_plugged(True))
         return "plugged"
+
+    def _set_plugged(self, on: bool) -> None:
+        if on:
+            self._board.line.plug()
+        else:
+            self._board.line.unplug()
+        self._board.mark("plugged" if on else "unplugged")
 
     def _freeze(self, words: list[str]) -> str:
         seconds = _number(words, 1.0)
@@ -90,16 +98,21 @@ class Orders:
         return said
 
     def _noise(self, words: list[str]) -> str:
-        share, line = float(words[0]), self._board.line
+        share = float(words[0])
         if not 0 <= share <= 1:
             raise ValueError(share)
-        self._board.after(0, lambda: setattr(line, "noise", share))
+        self._board.after(0, lambda: self._set_noise(share))
         if len(words) > 1:
-            self._board.after(float(words[1]), lambda: setattr(line, "noise", 0.0))
+            self._board.after(float(words[1]), lambda: self._set_noise(0.0))
         return f"{share:.2%} of the bytes are spoilt"
+
+    def _set_noise(self, share: float) -> None:
+        self._board.line.noise = share
+        self._board.mark("noise" if share else "quiet")
 
     def _camera_unplug(self, _: list[str]) -> str:
         self._board.frames.hang_up()
+        self._board.mark("cameras unplugged")
         return "the cameras have hung up"
 
     def _button(self, words: list[str]) -> str:
@@ -109,12 +122,14 @@ class Orders:
 
     def _press(self, button: int) -> None:
         board = self._board
-        taken = [board.sense(reading(Reading.BUTTON, which=button, value=on)) for on in (1, 0)]
-        board.counts.buttons += all(taken)
+        for pressed in (True, False):
+            if board.sense(reading(Reading.BUTTON, which=button, value=int(pressed))):
+                board.presses.append((time.monotonic_ns(), pressed))
 
     def _privacy(self, words: list[str]) -> str:
         self._board.private = on = _switch(words)
         self._level(Reading.PRIVACY, on)
+        self._board.mark("private" if on else "not private")
         return f"privacy switch {words[0]}"
 
     def _worn(self, words: list[str]) -> str:

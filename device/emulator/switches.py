@@ -51,6 +51,5 @@ class Counts:
     imu_samples: int = 0
     dropped: int = 0
     """Readings the board had no time for, or frames that could not be drawn in time."""
-    buttons: int = 0
     restarts: int = 0
     haptics: int = 0

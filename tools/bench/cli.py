@@ -12,6 +12,7 @@ BENCHES = {
     "custody": ("tools.bench.custody", "Uploads under every fault: nothing lost, nothing forged."),
     "emotion": ("tools.bench.emotion", "Expression from one eye and two, on people never seen."),
     "events": ("tools.bench.events", "Fixations, saccades, pursuits against human raters."),
+    "faults": ("tools.bench.faults", "Live runs on emulated glasses, a fault in each."),
     "gaze": ("tools.bench.gaze", "Gaze from our pupils against a recording's own gaze."),
     "install": ("tools.bench.install", "Size of wheel and installation, time to a served page."),
     "pipeline": ("tools.bench.pipeline", "Speed and CPU of the whole loop against always-on."),

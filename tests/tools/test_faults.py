@@ -1,0 +1,71 @@
+"""The fault campaign in small: whole live runs on the emulated glasses, and that its judge can say no."""
+
+from __future__ import annotations
+
+import shutil
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from device.__main__ import load_models
+from device.emulator.firmware import PROGRAMS
+from device.types import Gap
+from tools.bench import faults_judge
+from tools.bench.faults import campaign_run, summary
+from tools.bench.faults_judge import Fault, Run
+
+
+@pytest.mark.slow
+def test_live_runs_go_on_through_faults() -> None:
+    """A replug, a brown-out and noise; `beheld bench faults --runs 200` is the whole campaign."""
+    for program in PROGRAMS:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (Debian: gcc make nanopb libnanopb-dev)")
+    models = load_models()
+    done = [campaign_run(kind, 7, models) for kind in ("unplug", "brown-out", "noise")]
+    result = summary(done)
+    assert result["bad"] == 0, result["troubles"]
+    assert result["presses"] > 10 and set(result["recovery_s"]) == {"unplug", "brown-out", "noise"}
+
+
+def board(*presses: tuple[int, bool]) -> Any:
+    return SimpleNamespace(presses=list(presses))
+
+
+PRESSES = ((1_000, True), (2_000, False), (10**10, True), (10**10 + 9, False))
+
+
+@pytest.mark.parametrize(
+    ("kind", "recorded", "lost", "repeated", "died"),
+    [
+        ("noise", [True, False, True, False], 0, 0, 0),
+        ("noise", [True, False], 2, 0, 0),
+        ("noise", [True, True, False, False], 1, 0, 0),
+        ("noise", [True, False, True, False, True], 0, 1, 0),
+        ("reboot", [True, False], 0, 0, 2),
+        ("reboot", [True], 1, 0, 2),
+    ],
+)
+def test_the_judge_counts_events(
+    kind: str, recorded: list[bool], lost: int, repeated: int, died: int
+) -> None:
+    run = Run(kind=kind)
+    fault = Fault(10**10 + 1000, 10**10 + 2000)
+    faults_judge._judge_events(run, board(*PRESSES), fault, recorded)
+    assert (run.lost_events, run.repeated_events, run.died_with_board) == (lost, repeated, died)
+
+
+def test_the_judge_finds_time_nobody_accounts_for() -> None:
+    second = 10**9
+    gap = Gap(start_ns=second, end_ns=3 * second, stream="eye", cause="unplugged")
+    report = SimpleNamespace(
+        session_ns=4 * second, seen_ns=2 * second, gap_ns=2 * second, gaps=[gap]
+    )
+    seen = [k * second // 10 for k in range(41) if not 10 < k < 30]
+    outcome = cast(Any, SimpleNamespace(report=report))
+    run = Run(kind="unplug")
+    faults_judge._judge_time(run, outcome, seen)
+    assert run.unaccounted_s == 0.0 and run.good
+    faults_judge._judge_time(run, outcome, [t for t in seen if not 3.5e9 < t < 3.9e9])
+    assert run.unaccounted_s == pytest.approx(0.4) and not run.good
