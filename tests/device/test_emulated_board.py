@@ -64,7 +64,9 @@ def test_the_line_carries_eyes_motion_power_and_battery(glasses: EmulatedBoard) 
     chunks = talk.said("eye_chunk")
     assert {(c.eye, c.width_px, c.height_px) for c in chunks} == {(0, 32, 32), (1, 32, 32)}
     assert max(max(c.pixels) for c in chunks) > 120  # the lamps are on
-    rails = {p.rail: p.power_uw for p in talk.said("power")}
+    rails: dict[str, int] = {}
+    for power in talk.said("power"):
+        rails[power.rail] = max(power.power_uw, rails.get(power.rail, 0))
     assert set(rails) == {
         "eye_camera", "eye_light", "scene_camera", "inertial", "microcontroller", "processor"
     }  # fmt: skip
@@ -85,7 +87,8 @@ def test_the_scene_camera_gives_frames_while_its_rail_is_on(glasses: EmulatedBoa
     assert glasses.supply.scene_on
     glasses.order("privacy on")
     talk.until(lambda: [p.on for p in talk.said("privacy_switch")][-1:] == [True])
-    assert glasses.cameras[0].mode == wire.CAMERA_OFF and not glasses.supply.scene_on
+    talk.until(lambda: glasses.cameras[0].mode == wire.CAMERA_OFF)
+    assert not glasses.supply.scene_on
     glasses.order("camera-unplug")
     with pytest.raises(LinkError, match="hung up"):
         list(grabbed(camera))  # what was on its way, then the end
@@ -130,9 +133,9 @@ def test_a_board_that_restarts_says_why(
     glasses.order(order)
     talk.until(lambda: talk.link.counts.restarts == 1)
     talk.until(lambda: talk.link.state is State.READY and len(talk.said("worn")) > 1)
-    assert [f.kind for f in talk.said("fault")] == ([] if fault is None else [fault])
-    assert all(camera.mode == wire.CAMERA_OFF for camera in glasses.cameras)
-    assert glasses.counts.restarts == 1
+    talk.until(lambda: [f.kind for f in talk.said("fault")] == ([] if fault is None else [fault]))
+    talk.until(lambda: all(camera.mode == wire.CAMERA_OFF for camera in glasses.cameras))
+    talk.until(lambda: glasses.counts.restarts == 1)
 
 
 def test_the_drift_of_the_clock_is_found(glasses: EmulatedBoard) -> None:
