@@ -24,8 +24,9 @@ from device.model import WEIGHTS, Model, load
 from device.pipeline import Report, Sink, Source, Stage, run
 from device.pupil import PupilEstimator
 from device.record import SessionSource
+from device.sealing import Protection
 from device.sources.camera import CameraSettings
-from device.spool import SnippetWriter, atomic_write
+from device.spool import SnippetWriter, write_record
 from device.stages.attention import AttentionSettings, AttentionStage
 from device.stages.capture import CaptureSettings, CaptureStage
 from device.stages.encode import EncodeSettings, EncodeStage
@@ -77,6 +78,8 @@ class LiveRun:
     """Wraps a sink whose failure must not end the session."""
     report: Report | None = None
     """Filled while the session runs."""
+    protection: Protection | None = None
+    """Seals what is written and signs manifests; None: plain and unsigned."""
 
 
 def load_models(folder: Path = WEIGHTS) -> dict[str, Model]:
@@ -145,7 +148,9 @@ def run_session(
     ledger = EnergyLedger(table or EnergyTable.shipped(), models, header)
     live = live or LiveRun()
     spool = live.spool or out / "spool"
-    writer = SnippetWriter(spool, header, ledger.moment, decisions_of=ledger.decisions)
+    writer = SnippetWriter(
+        spool, header, ledger.moment, live.protection, decisions_of=ledger.decisions
+    )
     sinks: list[Sink] = [source.camera, ledger, live.guard("snippets", writer), *extra_sinks]
     keep = live.keep_records
     if keep is not None:
@@ -159,8 +164,9 @@ def run_session(
     )
     energy = ledger.close(report.session_ns)
     content = dumps(writer.records).encode()
-    atomic_write(out / "moments.json", content)
-    atomic_write(out / "session.json", dumps(summary(header, report, energy)).encode())
+    sealer = live.protection.sealer if live.protection else None
+    write_record(out / "moments.json", content, sealer)
+    write_record(out / "session.json", dumps(summary(header, report, energy)).encode(), sealer)
     return Outcome(
         report=report,
         moments=writer.records,

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 import httpx
@@ -24,6 +24,7 @@ from device.errors import ConfigError, SyncError
 MANIFEST = b"beheld-manifest-v1\n"
 RECEIPT = b"beheld-receipt-v1\n"
 PAIRING = b"beheld-pairing-v1\n"
+SEAL = b"beheld-seal-v1\n"
 
 KEY_FILE, PAIRING_FILE = "identity.key", "pairing.json"
 
@@ -65,7 +66,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What a pairing gave: where to send, what to show, and whose receipts to believe."""
+    """What a pairing gave: where to send, what to show, whose receipts to believe, whom to seal to."""
 
     server_url: str
     server_id: str
@@ -73,6 +74,8 @@ class Credentials:
     server_name: str
     device_id: str
     token: str = field(repr=False)
+    seal_recipient: str = ""
+    """age recipient of the server (`device.sealing`); empty: paired with one that has none."""
 
     def save(self, home: Path) -> None:
         """Keep it in that folder, readable by its owner only. Raises ConfigError."""
@@ -88,7 +91,10 @@ class Credentials:
         path = home / PAIRING_FILE
         try:
             given = json.loads(path.read_bytes())
-            return cls(**{item.name: str(given[item.name]) for item in fields(cls)})
+            named = (
+                item.name for item in fields(cls) if item.default is MISSING or item.name in given
+            )
+            return cls(**{name: str(given[name]) for name in named})
         except FileNotFoundError as error:
             raise ConfigError(
                 f"{path}: not paired with a server yet; run 'beheld pair URL CODE'"
@@ -133,6 +139,13 @@ def pair(
             raise SyncError(f"{url}: the server's key is not the one it names; do not trust it")
         if server_id is not None and server_id != given["server_id"]:
             raise SyncError(f"{url}: this is not the server the code came from; do not trust it")
+        recipient = str(given.get("seal_recipient", ""))
+        if recipient and not signed_by(
+            key, SEAL, recipient.encode(), str(given.get("seal_signature", ""))
+        ):
+            raise SyncError(
+                f"{url}: the key to seal to is not signed by the server; do not trust it"
+            )
         return Credentials(
             server_url=url,
             server_id=str(given["server_id"]),
@@ -140,6 +153,7 @@ def pair(
             server_name=str(given["server_name"]),
             device_id=str(given["device_id"]),
             token=str(given["token"]),
+            seal_recipient=recipient,
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SyncError(f"{url}: cannot be reached ({error}); is the server running?") from error

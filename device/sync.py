@@ -26,6 +26,7 @@ from device.errors import StorageError, SyncError
 from device.identity import MANIFEST as PURPOSE
 from device.identity import Credentials, Identity, signed_by, write_private
 from device.journal import JOURNAL, MOVES, SyncRow, SyncState, read_row, sealed, status
+from device.sealing import EXTENSION
 from device.upload import FIRST, Later, Receipt, Refused, Uplink, believe
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -206,7 +207,9 @@ class Syncer:
             progress(sent)
 
         files = json.loads(manifest)["files"]
-        for file in sorted(files, key=lambda file: file["name"] not in FIRST):
+        for file in sorted(
+            files, key=lambda file: file["name"].removesuffix(EXTENSION) not in FIRST
+        ):
             try:
                 uplink.send(folder, file["name"], offsets.get(file["name"], 0), count)
             except OSError as error:

@@ -17,6 +17,7 @@ from server.media import MediaFolder
 from server.people import Device, Glasses, People, Person, RateLimit, unauthorised
 from server.problems import Problem
 from server.retention import Retention
+from server.sealing import SealKey
 from server.settings import ServerSettings
 
 COOKIE = "beheld_session"
@@ -52,6 +53,7 @@ class Services:
     custody: Custody
     retention: Retention
     key: ServerKey
+    seal_key: SealKey
     glasses: Glasses
     people: People
     pairing_limit: RateLimit

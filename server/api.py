@@ -13,6 +13,7 @@ from server.access import CurrentDevice, CurrentPerson, Use, address_of
 from server.answer import file_answer
 from server.custody import Arriving, Receipt
 from server.index import Day, Entry
+from server.keys import SEAL
 from server.manifest import MANIFEST
 from server.people import Device
 
@@ -43,13 +44,21 @@ class PairingRequest(BaseModel):
 
 
 class Paired(BaseModel):
-    """The token is told once; the server keeps only its hash. Receipts verify with the key."""
+    """The token is told once; the server keeps only its hash. Receipts verify with the key.
+
+    `seal_recipient` is the age recipient that snippets are sealed to on the glasses; `seal_signature` is
+    the server's, over 'beheld-seal-v1' LF and the recipient.
+    """
 
     device_id: str
     token: str
     server_id: str
     server_public_key: str
     server_name: str
+    seal_recipient: str = Field(
+        examples=["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]
+    )
+    seal_signature: str
 
 
 class SignedReceipt(BaseModel):
@@ -166,6 +175,8 @@ def pair(asked: PairingRequest, services: Use, request: Request) -> Paired:
         server_id=services.key.server_id,
         server_public_key=services.key.public,
         server_name=services.settings.name,
+        seal_recipient=services.seal_key.recipient,
+        seal_signature=services.key.sign(SEAL, services.seal_key.recipient.encode()),
     )
 
 
@@ -291,7 +302,7 @@ def file(key: str, name: str, request: Request, person: CurrentPerson, services:
     """One file of a moment; answers byte ranges and ETags. Names are those of its manifest."""
     entry = services.index.entry(key)
     if name != MANIFEST:
-        services.custody.manifest(entry.device_id, entry.snippet_id).file(name)
+        services.custody.manifest(entry.device_id, entry.snippet_id).stored_file(name)
     return file_answer(services.media.kept, request, entry.device_id, entry.snippet_id, name)
 
 

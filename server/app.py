@@ -26,6 +26,7 @@ from server.media import MediaFolder
 from server.people import Glasses, People, RateLimit
 from server.problems import Problem, ServerError
 from server.retention import Retention
+from server.sealing import SealKey
 from server.settings import ServerSettings
 
 HERE = Path(__file__).parent
@@ -65,6 +66,7 @@ def make_services(settings: ServerSettings) -> Services:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         media = MediaFolder(settings)
         key = ServerKey(settings.data_dir / "server.key")
+        seal_key = SealKey(settings.data_dir / "seal.key")
         if not os.access(settings.data_dir, os.W_OK):
             raise PermissionError(13, "no permission to write")
     except OSError as error:
@@ -77,7 +79,7 @@ def make_services(settings: ServerSettings) -> Services:
         without_backup=settings.migrate_without_backup,
     )
     index = Index(database)
-    custody = Custody(settings, media, index, key)
+    custody = Custody(settings, media, index, key, seal_key)
     custody.reconcile()
     media.expire()
     return Services(
@@ -88,6 +90,7 @@ def make_services(settings: ServerSettings) -> Services:
         custody=custody,
         retention=Retention(settings, database, media, custody),
         key=key,
+        seal_key=seal_key,
         glasses=Glasses(database, settings),
         people=People(database, settings),
         pairing_limit=RateLimit(settings.pairing_tries_per_min),

@@ -19,9 +19,18 @@ from server.disk import flush, locked, sha256_of, write_durably
 from server.index import Index, moment_key
 from server.keys import MANIFEST as MANIFEST_PURPOSE
 from server.keys import RECEIPT, ServerKey, signed_by
-from server.manifest import CUSTODY, MANIFEST, RELEASED, Manifest, parse
-from server.media import SIGNATURE, MediaFolder
+from server.manifest import (
+    CUSTODY,
+    MANIFEST,
+    RELEASED,
+    SIGNATURE,
+    Manifest,
+    SealedFile,
+    parse,
+)
+from server.media import MediaFolder
 from server.problems import Problem
+from server.sealing import SealKey, fresh_folder
 from server.settings import ServerSettings
 
 
@@ -48,12 +57,18 @@ class Custody:
     """Everything between a signed manifest and a signed receipt."""
 
     def __init__(
-        self, settings: ServerSettings, media: MediaFolder, index: Index, key: ServerKey
+        self,
+        settings: ServerSettings,
+        media: MediaFolder,
+        index: Index,
+        key: ServerKey,
+        seal_key: SealKey,
     ) -> None:
         self._settings = settings
         self._media = media
         self._index = index
         self._key = key
+        self._seal_key = seal_key
 
     def announce(
         self, device_id: str, public_key: str, snippet_id: str, raw: bytes, signature: str
@@ -71,6 +86,13 @@ class Custody:
         known = self.receipt(device_id, snippet_id)
         if known is not None:
             return _same(known, manifest)
+        if manifest.sealed_to not in ("", self._seal_key.recipient):
+            raise Problem(
+                422,
+                "sealed-to-another",
+                "this is sealed to another key than this server's; open it with the key it was sealed "
+                "to ('beheld seal open') and send what comes of it",
+            )
         self._require_quota(manifest)
         self._media.announce(device_id, manifest, signature)
         return self.arriving(device_id, manifest)
@@ -116,6 +138,7 @@ class Custody:
             if not signed_by(public_key, MANIFEST_PURPOSE, manifest.raw, signature):
                 raise Problem(422, "bad-signature", "the manifest is not signed by this device")
             self._verify(folder, manifest)
+            opened = self._open(folder, manifest) if manifest.sealed_to else None
             receipt = self._sign(device_id, manifest)
             custody = {
                 "format": 1,
@@ -124,8 +147,8 @@ class Custody:
                 "manifest_signature": signature,
                 **receipt.document(),
             }
-            write_durably(folder / CUSTODY, json.dumps(custody, indent=1).encode())
-            self._media.store(device_id, snippet_id)
+            write_durably((opened or folder) / CUSTODY, json.dumps(custody, indent=1).encode())
+            self._media.store(device_id, snippet_id, opened)
         return self.adopt(device_id, snippet_id)
 
     def adopt(self, device_id: str, snippet_id: str) -> Receipt:
@@ -201,7 +224,7 @@ class Custody:
         if not signed_by(key, MANIFEST_PURPOSE, manifest.raw, signature):
             faults.append("the manifest is not what the glasses signed")
         released = self._media.note(device_id, snippet_id, RELEASED)
-        for file in manifest.files:
+        for file in manifest.stored:
             if file.name in released:
                 continue
             digest = hashlib.sha256()
@@ -231,6 +254,16 @@ class Custody:
                     f"{file.name} is not what its manifest says; send it again",
                 )
 
+    def _open(self, folder: Path, manifest: Manifest) -> Path:
+        """The plain files in a folder of their own, checked and durable. Problem 422 or 507."""
+        self._media.require_room(manifest.bytes)
+        opened = fresh_folder(folder.with_name(f".opened-{folder.name}"))
+        for file in manifest.files:
+            assert isinstance(file, SealedFile)  # as the manifest was parsed
+            self._seal_key.open(folder / file.name, opened, file)
+        write_durably(opened / MANIFEST, manifest.raw)
+        return opened
+
     def _sign(self, device_id: str, manifest: Manifest) -> Receipt:
         promise = {
             "format": 1,
@@ -238,7 +271,7 @@ class Custody:
             "device_id": device_id,
             "snippet_id": manifest.snippet_id,
             "manifest_sha256": manifest.sha256,
-            "files": [asdict(file) for file in manifest.files],
+            "files": [asdict(file) for file in manifest.stored],
             "received_utc": utc_now(),
         }
         text = json.dumps(promise, sort_keys=True, separators=(",", ":"))

@@ -103,7 +103,7 @@ class Index:
         `released` are files that retention let go.         Doing it twice changes nothing.
         """
         record = records.read(raw, session_id=manifest.session_id, fallback_utc=received_utc)
-        sizes = {file.name: file.bytes for file in manifest.files if file.name not in released}
+        sizes = {file.name: file.bytes for file in manifest.stored if file.name not in released}
         row = {
             "key": moment_key(device_id, manifest.snippet_id),
             "device_id": device_id,

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 MANIFEST = b"beheld-manifest-v1\n"
 RECEIPT = b"beheld-receipt-v1\n"
 PAIRING = b"beheld-pairing-v1\n"
+SEAL = b"beheld-seal-v1\n"
 
 
 class ServerKey:

@@ -23,16 +23,25 @@ THUMBNAIL = "thumbnail.jpg"
 VIDEO = "scene.mp4"
 MANIFEST = "manifest.json"
 CUSTODY = "custody.json"
+SIGNATURE = "manifest.sig"
+"""The glasses' signature over it, while the snippet is on its way."""
 MARKS = "marks.json"
 """What the owner says of a moment."""
 RELEASED = "released.json"
 """What retention let go of it."""
-SIDECARS = (MANIFEST, CUSTODY, MARKS, RELEASED)
+SIDECARS = (MANIFEST, SIGNATURE, CUSTODY, MARKS, RELEASED)
 """Names the server keeps for itself."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MAX_MOMENT_BYTES = 32 << 20  # it is read whole, a minute of traces at 120 Hz is under 1 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFile(StoredFile):
+    """A file that travels sealed, and the plain one within it."""
+
+    plain: StoredFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +52,31 @@ class Manifest:
     session_id: str
     created_utc: str
     files: tuple[StoredFile, ...]
+    """As they travel."""
     raw: bytes
     sha256: str
+    sealed_to: str = ""
+    """The age recipient they are sealed to; empty if they are plain."""
 
     @property
     def bytes(self) -> int:
+        """Of the files as they travel; those within are smaller."""
         return sum(file.bytes for file in self.files)
 
+    @property
+    def stored(self) -> tuple[StoredFile, ...]:
+        """The files as they are stored and promised: plain."""
+        return tuple(f.plain if isinstance(f, SealedFile) else f for f in self.files)
+
+    def stored_file(self, name: str) -> StoredFile:
+        """One of the files as stored. Raises Problem 404."""
+        for file in self.stored:
+            if file.name == name:
+                return file
+        raise Problem(404, "no-such-file", f"snippet {self.snippet_id} has no file '{name}'")
+
     def file(self, name: str) -> StoredFile:
+        """One of the files as they travel. Raises Problem 404."""
         for file in self.files:
             if file.name == name:
                 return file
@@ -83,11 +109,13 @@ def parse(raw: bytes, settings: ServerSettings) -> Manifest:
     listed = given.get("files")
     if not isinstance(listed, list) or not 0 < len(listed) <= settings.max_files:
         raise Problem(422, "bad-manifest", f"'files' must list 1 to {settings.max_files} files")
-    files = tuple(_file(entry, settings) for entry in listed)
-    names = [file.name for file in files]
-    if len({name.lower() for name in names}) != len(names):
-        raise Problem(422, "bad-manifest", "two files have one name")
-    moment = next((file for file in files if file.name == MOMENT), None)
+    sealed_to = _text(given, "sealed_to") if "sealed_to" in given else ""
+    files = tuple(_file(entry, settings, bool(sealed_to)) for entry in listed)
+    plain = tuple(file.plain if isinstance(file, SealedFile) else file for file in files)
+    for names in ([file.name for file in files], [file.name for file in plain]):
+        if len({name.lower() for name in names}) != len(names):
+            raise Problem(422, "bad-manifest", "two files have one name")
+    moment = next((file for file in plain if file.name == MOMENT), None)
     if moment is None or moment.sha256 != given.get("moment_sha256"):
         raise Problem(
             422, "bad-manifest", f"'moment_sha256' must be the sha256 listed for {MOMENT}"
@@ -101,10 +129,21 @@ def parse(raw: bytes, settings: ServerSettings) -> Manifest:
         files=files,
         raw=raw,
         sha256=hashlib.sha256(raw).hexdigest(),
+        sealed_to=sealed_to,
     )
 
 
-def _file(entry: Any, settings: ServerSettings) -> StoredFile:
+def _file(entry: Any, settings: ServerSettings, sealed: bool) -> StoredFile:
+    file = _entry(entry, settings)
+    if not sealed:
+        return file
+    plain = _entry(entry.get("plain"), settings)
+    if file.name != f"{plain.name}.age" or plain.bytes > file.bytes:
+        raise Problem(422, "bad-manifest", f"{file.name}: 'plain' must say what is sealed in it")
+    return SealedFile(name=file.name, bytes=file.bytes, sha256=file.sha256, plain=plain)
+
+
+def _entry(entry: Any, settings: ServerSettings) -> StoredFile:
     if not isinstance(entry, dict):
         raise Problem(422, "bad-manifest", "each of 'files' must be an object")
     name, size, digest = safe_name(_text(entry, "name")), entry.get("bytes"), entry.get("sha256")

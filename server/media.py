@@ -19,13 +19,11 @@ from typing import Any
 
 from server import record as records
 from server.disk import disk_problem, lock_handle, locked, sync_folder, write_durably
-from server.manifest import MANIFEST, MOMENT, Manifest, safe_name
+from server.manifest import MANIFEST, MOMENT, SIGNATURE, Manifest, safe_name
 from server.problems import Problem
 from server.settings import ServerSettings
 from server.store import FolderStore, MediaStore
 from server.store_s3 import ObjectStore
-
-SIGNATURE = "manifest.sig"
 
 
 class MediaFolder:
@@ -116,9 +114,16 @@ class MediaFolder:
         except (FileNotFoundError, KeyError) as error:
             raise Problem(404, "no-such-upload", "announce the snippet's manifest first") from error
 
-    def store(self, device_id: str, snippet_id: str) -> None:
-        """Move a verified snippet into the store; durable when this returns."""
+    def store(self, device_id: str, snippet_id: str, opened: Path | None = None) -> None:
+        """Move a verified snippet into the store; durable when this returns.
+
+        `opened`: the folder its sealed files were opened into, which is stored in place of them.
+        """
         source = self.arriving(device_id, snippet_id)
+        if opened is not None:
+            self.kept.take(device_id, snippet_id, opened)
+            shutil.rmtree(source, ignore_errors=True)  # if this is cut short, it expires
+            return
         (source / SIGNATURE).unlink(missing_ok=True)  # custody.json holds it from here on
         self.kept.take(device_id, snippet_id, source)
 

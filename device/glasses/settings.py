@@ -26,6 +26,11 @@ class GlassesSettings:
     """Name of the wearer in sessions and moments."""
     zone: str = "Etc/UTC"
     """IANA time zone in which the wearer's day is told."""
+    home: str = ""
+    """Folder of the device's keys and pairing; empty: `$BEHELD_HOME`, else `~/.beheld`."""
+    seal: str = "auto"
+    """What is kept is sealed to the paired server's key or to one's own (`beheld seal key`): `auto` if \
+there is one, `required` refuses to start without, `off` writes in clear."""
     calibration: str = ""
     """The wearer's calibration (`beheld calibrate`); empty: only the button opens moments."""
 

@@ -14,6 +14,7 @@ import pytest
 
 from device.codec import dumps
 from device.errors import InputError, StorageError
+from device.sealing import Protection
 from device.spool import SnippetWriter, read_snippet, sealed
 from device.stages.capture import PRIVACY, CaptureSettings, CaptureStage
 from device.stages.encode import EncodeStage
@@ -153,8 +154,8 @@ def test_the_ring_is_bounded() -> None:
     assert len(stage._ring) <= 31
 
 
-def write(spool: Path) -> Path:
-    writer = SnippetWriter(spool, HEADER, lambda moment: {"total": 12.5})
+def write(spool: Path, protection: Protection | None = None) -> Path:
+    writer = SnippetWriter(spool, HEADER, lambda moment: {"total": 12.5}, protection)
     for value in captured(session(7.0, 9.0)):
         writer(value)
     return sealed(spool)[0]

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyrage
+
 from device.errors import BeheldError
 from device.identity import MANIFEST, Identity, pair
 from device.sync import Syncer, SyncSettings
@@ -48,7 +50,7 @@ class World:
         self.ledger = Ledger(self._credentials.server_public_key)
 
     def write(self, rng: random.Random) -> str:
-        """A snippet of one to four files appears in the spool and in the books."""
+        """A snippet of one to three files, plain or sealed, appears in the spool and in the books."""
         self._number += 1
         name = f"s{self._number:05d}"
         files = {"moment.json": _record(name, rng)}
@@ -57,13 +59,34 @@ class World:
                 files[other] = rng.randbytes(rng.randrange(1, most))
         folder = self.spool / name
         folder.mkdir(parents=True)
-        for file, data in files.items():
-            (folder / file).write_bytes(data)
-        manifest = _manifest(name, files)
+        sealed = rng.random() < 0.5
+        manifest = self._fill(folder, files, self._credentials.seal_recipient if sealed else "")
         (folder / "manifest.json").write_bytes(manifest)
         (folder / "manifest.sig").write_text(self._identity.sign(MANIFEST, manifest))
         self.ledger.wrote(folder, self._media / name, files)
         return name
+
+    def _fill(self, folder: Path, files: dict[str, bytes], recipient: str) -> bytes:
+        """Write the files, sealed if there is someone to seal to; their manifest."""
+        entries = []
+        for name, data in files.items():
+            entry, written = _entry(name, data), data
+            if recipient:
+                key = pyrage.x25519.Recipient.from_str(recipient)
+                written = pyrage.encrypt(data, [key])
+                entry = {**_entry(f"{name}.age", written), "plain": entry}
+            (folder / str(entry["name"])).write_bytes(written)
+            entries.append(entry)
+        manifest = {
+            "format": 1,
+            "snippet_id": folder.name,
+            "session_id": "campaign",
+            "created_utc": "2026-05-04T07:41:09.320+00:00",
+            "moment_sha256": _entry("moment.json", files["moment.json"])["sha256"],
+            "files": entries,
+            **({"sealed_to": recipient} if recipient else {}),
+        }
+        return json.dumps(manifest).encode()
 
     def settle(self, name: str) -> None:
         """Rounds without faults until the snippet has arrived, each with its time come."""
@@ -189,15 +212,5 @@ def _record(name: str, rng: random.Random) -> bytes:
     return json.dumps(record).encode()
 
 
-def _manifest(name: str, files: dict[str, bytes]) -> bytes:
-    digests = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
-    listed = [{"name": f, "bytes": len(files[f]), "sha256": d} for f, d in digests.items()]
-    manifest = {
-        "format": 1,
-        "snippet_id": name,
-        "session_id": "campaign",
-        "created_utc": "2026-05-04T07:41:09.320+00:00",
-        "moment_sha256": digests["moment.json"],
-        "files": listed,
-    }
-    return json.dumps(manifest).encode()
+def _entry(name: str, data: bytes) -> dict[str, Any]:
+    return {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
