@@ -73,9 +73,7 @@ class Protection:
             )
         return cls(
             sealer=None if recipient is None else Sealer(recipient),
-            sign=None
-            if identity is None
-            else lambda manifest: identity.sign(MANIFEST, manifest),
+            sign=None if identity is None else lambda manifest: identity.sign(MANIFEST, manifest),
         )
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tools.data import data_root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_glasses_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The keys and pairing of whoever runs the tests stay out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BEHELD_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ VERBS = {
     "record": ("tools.record", "Convert any recording to a Beheld session (MCAP)."),
     "replay": ("tools.replay", "Replay a recording through the glasses' own loop."),
     "run": ("tools.run", "Run the glasses: cameras, microcontroller, the loop."),
+    "seal": ("tools.seal", "Sealing at rest: whom to, a key of one's own, opening."),
     "serve": ("tools.serve", "Run the companion server."),
     "sync": ("tools.sync", "Send kept snippets to the companion server."),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from device.__main__ import LiveRun, Outcome, load_models, run_session
 from device.calibration import Calibration
-from device.errors import LinkError, StorageError
+from device.errors import ConfigError, LinkError, StorageError
 from device.glasses.controls import Controls, EyeWanted, SceneWanted
 from device.glasses.latest import Latest
 from device.glasses.log import LogSink
@@ -22,6 +23,7 @@ from device.model import Model
 from device.pipeline import Report, Sink
 from device.posture import PostureJudge
 from device.record import Recorder
+from device.sealing import Protection
 from device.sources.board import Board
 from device.sources.camera_feed import CameraFeed
 from device.sources.frame_socket import FrameSocket
@@ -109,6 +111,7 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
     """
     settings = glasses.settings
     calibration = load_calibration(settings)
+    protection = protect(settings)
     folder = glasses.data / "sessions" / glasses.header.session_id
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +121,10 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
     if settings.session.enabled:
         glasses.recorder = Recorder(folder / "session.mcap", glasses.header, settings.session)
         sinks.append(guarded(glasses.live, "recording", glasses.recorder))
-    log.info("session begins", extra={"session": glasses.header.session_id})
+    log.info(
+        "session begins",
+        extra={"session": glasses.header.session_id, "sealed": protection.sealer is not None},
+    )
     glasses.wearer.start()
     try:
         outcome = run_session(
@@ -134,6 +140,7 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
                 keep_records=KEPT_RECORDS,
                 guard=lambda name, sink: guarded(glasses.live, name, sink, Capture),
                 report=glasses.report,
+                protection=protection,
             ),
         )
     finally:
@@ -143,6 +150,18 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
         extra={"session_s": glasses.report.session_ns / 1e9, "gap_s": glasses.report.gap_ns / 1e9},
     )
     return outcome
+
+
+def protect(settings: LiveSettings) -> Protection:
+    """How what is kept is sealed and signed. Raises ConfigError if that cannot be as it is set."""
+    home = settings.glasses.home or os.environ.get("BEHELD_HOME", "~/.beheld")
+    protection = Protection.of(Path(home).expanduser(), settings.glasses.seal)
+    if protection.sealer is not None and settings.session.enabled:
+        raise ConfigError(
+            "session.enabled: a recording of the whole session lies in clear, and what these glasses "
+            "keep is to be sealed; set session.enabled = false, or glasses.seal = 'off'"
+        )
+    return protection
 
 
 def close(glasses: Glasses) -> None:

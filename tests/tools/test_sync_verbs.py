@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from device.errors import BeheldError
+from device.sealing import Protection
 from server.embedded import Running, start
+from tests.device.test_capture import write
 from tests.server.snippets import make_small_snippet
 from tools.cli import beheld
 
@@ -67,3 +69,41 @@ def test_a_newer_database_is_refused_untouched(running: Running, tmp_path: Path)
     result = CliRunner().invoke(beheld, ["serve", "--data-dir", str(tmp_path / "server")])
     assert isinstance(result.exception, BeheldError)
     assert "newer Beheld" in str(result.exception)
+
+
+@pytest.mark.slow
+def test_a_key_of_ones_own_from_making_to_opening(tmp_path: Path) -> None:
+    home, spool, call = tmp_path / "home", tmp_path / "spool", CliRunner()
+    before = call.invoke(beheld, ["seal", "status", "--home", str(home)])
+    assert "lies in clear" in before.stdout
+    made = call.invoke(
+        beheld,
+        ["seal", "key", "--home", str(home), "--json"],
+        input="five quiet otters\nfive quiet otters\n",
+    )
+    assert made.exit_code == 0, made.output
+    status = call.invoke(beheld, ["seal", "status", "--home", str(home), "--json"])
+    assert last_json(status.stdout)["to"] == "their own key"
+    folder = write(spool, Protection.of(home))
+    plain = write(tmp_path / "plain")
+    opened = call.invoke(
+        beheld,
+        ["seal", "open", str(spool), "--out", str(tmp_path / "out"), "--home", str(home), "--json"],
+        input="five quiet otters\n",
+    )
+    assert last_json(opened.stdout)["opened"] == 1, opened.output
+    for path in plain.iterdir():
+        assert (tmp_path / "out" / folder.name / path.name).read_bytes() == path.read_bytes()
+
+
+def test_opening_what_is_not_sealed_is_one_plain_line(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("nonsense")
+    (tmp_path / "spool").mkdir()
+    for identity, message in (("key", "is not an age identity"), ("none", "cannot be read")):
+        result = CliRunner().invoke(
+            beheld,
+            ["seal", "open", str(tmp_path / "spool"), "--out", str(tmp_path / "out"),
+             "--identity", str(tmp_path / identity)],
+        )  # fmt: skip
+        assert isinstance(result.exception, BeheldError)
+        assert message in str(result.exception)
