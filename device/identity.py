@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from device.errors import ConfigError, SyncError
+from device.tls_pin import fetch, trust
 
 MANIFEST = b"beheld-manifest-v1\n"
 RECEIPT = b"beheld-receipt-v1\n"
@@ -76,6 +77,8 @@ class Credentials:
     token: str = field(repr=False)
     seal_recipient: str = ""
     """age recipient of the server (`device.sealing`); empty: paired with one that has none."""
+    tls_certificate: str = field(default="", repr=False)
+    """The one certificate (PEM) to accept from that server; empty: the usual authorities decide."""
 
     def save(self, home: Path) -> None:
         """Keep it in that folder, readable by its owner only. Raises ConfigError."""
@@ -112,11 +115,13 @@ def pair(
     *,
     name: str = "Glasses",
     server_id: str | None = None,
+    fingerprint: str | None = None,
     transport: httpx.BaseTransport | None = None,
 ) -> Credentials:
     """Trade a one-time code for a token, and pin the server's key.
 
-    `server_id`, if given (from the QR code), must be that of the key which answers. Raises SyncError.
+    `server_id` and `fingerprint`, if given (from the QR code), must be those of the key and of the
+    certificate that answer; the certificate is then pinned. Raises SyncError.
     """
     code = code.strip().upper().replace("-", "").replace(" ", "")
     url = url.rstrip("/")
@@ -126,8 +131,9 @@ def pair(
         "proof": identity.sign(PAIRING, code.encode()),
         "name": name,
     }
+    certificate = fetch(url, fingerprint)
     try:
-        with httpx.Client(transport=transport, timeout=20) as client:
+        with httpx.Client(transport=transport, timeout=20, verify=trust(certificate)) as client:
             answer = client.post(f"{url}/api/v1/pair", json=body)
         given = answer.json()
         if answer.status_code != 201:
@@ -154,6 +160,7 @@ def pair(
             device_id=str(given["device_id"]),
             token=str(given["token"]),
             seal_recipient=recipient,
+            tls_certificate=certificate,
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SyncError(f"{url}: cannot be reached ({error}); is the server running?") from error

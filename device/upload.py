@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from device.identity import RECEIPT, Credentials, signed_by
+from device.tls_pin import trust
 
 FIRST = ("moment.json", "thumbnail.jpg")  # what lets a moment be seen goes before its video
 
@@ -83,6 +84,7 @@ class Uplink:
             base_url=f"{credentials.server_url}/api/v1",
             headers={"Authorization": f"Bearer {credentials.token}", "Tus-Resumable": "1.0.0"},
             transport=transport,
+            verify=trust(credentials.tls_certificate),
             timeout=timeout_s,
             follow_redirects=False,
         )

@@ -14,6 +14,7 @@ from server.access import Services
 from server.app import create_app
 from server.problems import ServerError
 from server.settings import ServerSettings
+from server.tls import Certificate
 
 _START_S = 20.0
 
@@ -50,8 +51,12 @@ def start(
     port: int = 0,
     host: str = "127.0.0.1",
     settings: ServerSettings | None = None,
+    certificate: Certificate | None = None,
 ) -> Running:
-    """Serve `data_dir` (port 0: any free one). Raises ServerError if it cannot start."""
+    """Serve `data_dir` (port 0: any free one), by https with a certificate.
+
+    Raises ServerError if it cannot start.
+    """
     app = create_app(settings or ServerSettings(data_dir=data_dir))
     config = uvicorn.Config(
         app,
@@ -60,6 +65,8 @@ def start(
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=5,
+        ssl_certfile=certificate.certificate if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=_serve, args=(server,), name="beheld-server", daemon=True)
@@ -70,7 +77,8 @@ def start(
             raise ServerError(f"{host}:{port}: the server cannot listen there; choose another port")
         time.sleep(0.01)
     bound = server.servers[0].sockets[0].getsockname()[1]
-    return Running(f"http://{host}:{bound}", app, server, thread)
+    scheme = "https" if certificate else "http"
+    return Running(f"{scheme}://{host}:{bound}", app, server, thread)
 
 
 def _serve(server: uvicorn.Server) -> None:

@@ -190,7 +190,8 @@ def new_code(request: Request, person: CurrentPerson, services: Use) -> Response
     """A one-time code, as text and as QR."""
     code = services.glasses.new_code()
     url = services.settings.public_url or str(request.base_url).rstrip("/")
-    picture = segno.make(f"beheld-pair:{url}#{code}.{services.key.server_id}", micro=False)
+    told = [code, services.key.server_id, services.settings.tls_fingerprint]
+    picture = segno.make(f"beheld-pair:{url}#{'.'.join(filter(None, told))}", micro=False)
     return render(
         request,
         "devices.html",

@@ -23,6 +23,8 @@ class ServerSettings:
     """What the pages call this server."""
     public_url: str = ""
     """Address the glasses and the QR code use, if it is not the one the browser asked for."""
+    tls_fingerprint: str = ""
+    """SHA-256 of the certificate, for the QR code; `beheld serve --tls` sets it."""
     secure_cookies: bool = False
     """Send cookies over TLS only; set it behind a TLS proxy."""
     max_file_mb: int = 2048
