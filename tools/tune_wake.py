@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,10 +33,11 @@ EYES = {
 }
 FUSED = {
     "enter_probability": (0.4, 0.5, 0.6, 0.7),
-    "leave_probability": (0.2, 0.3, 0.4, 0.5),
-    "enter_ms": (0.0, 100.0, 200.0),
+    "leave_probability": (0.15, 0.2, 0.3, 0.4),
+    "settled_ms": (800.0, 1200.0),
+    "settled_probability": (0.4, 1.0),
+    "enter_ms": (0.0, 100.0),
     "leave_ms": (200.0, 400.0, 600.0),
-    "smooth_ms": (0.0, 250.0),
     "same_place_deg": (2.0, 4.0),
 }
 
@@ -78,7 +80,7 @@ def judged(values: Iterable[Value], wake: WakeSettings, end_ns: int) -> Seen:
 def grid(start: WakeSettings, table: dict[str, tuple[float, ...]]) -> Iterator[WakeSettings]:
     for values in itertools.product(*table.values()):
         chosen = dict(zip(table, values, strict=True))
-        if chosen.get("leave_probability", 0) < chosen.get("enter_probability", 1):
+        with suppress(ValueError):  # a pair of thresholds that contradict each other
             yield replace(start, **chosen)  # type: ignore[arg-type]
 
 

@@ -78,6 +78,10 @@ class WakeSettings:
     """Below this attention an open moment runs out of patience."""
     enter_ms: float = 0.0
     """How long attention must stay above `enter_probability` to open a moment."""
+    settled_ms: float = 800.0
+    """A look this long speaks for itself in part:"""
+    settled_probability: float = 0.4
+    """from then on this attention opens a moment."""
     leave_ms: float = 400.0
     """How long attention may stay below `leave_probability` in an open moment. The network's own memory
     carries it over most glances away and blinks; this bridges the rest."""
@@ -105,8 +109,10 @@ class WakeSettings:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise ValueError(f"wake.policy is {self.policy!r}; one of {', '.join(POLICIES)}")
-        if self.leave_probability > self.enter_probability:
-            raise ValueError("wake.leave_probability must not exceed wake.enter_probability")
+        if self.leave_probability > min(self.enter_probability, self.settled_probability):
+            raise ValueError(
+                "wake.leave_probability must not exceed enter_probability and settled_probability"
+            )
         if not self.rest_ms >= 0 or not 0 <= self.rest_share <= 1:
             raise ValueError("wake.rest_ms must not be negative, wake.rest_share between 0 and 1")
 
@@ -221,6 +227,12 @@ class WakeStage:
                 )
                 since_ns = min(self._look.start_ns, self._above_ns)
                 yield from self._open(t_ns, "attention", why, since_ns)
+        elif self._settled_ms(t_ns) >= s.settled_ms and probability >= s.settled_probability:
+            why = (
+                f"attention {probability:.2f} in a look of {self._settled_ms(t_ns):.0f} ms, at least "
+                f"{s.settled_probability:.2f} from {s.settled_ms:.0f} on"
+            )
+            yield from self._open(t_ns, "attention", why, self._look.start_ns)
         elif probability >= s.dismiss_probability or self._checked is None:
             self._below_ns = None  # worth waiting for, or lingering after a moment
         elif self._below_ns is None:
@@ -232,6 +244,10 @@ class WakeStage:
             )
             self._checked = (self._look.start_ns, t_ns)
             yield from self._go(WATCHING, t_ns, why)
+
+    def _settled_ms(self, t_ns: int) -> float:
+        """How old the present look is by now; 0 without one."""
+        return (t_ns - self._look.start_ns) / 1e6 if self._look.dwell_ms(t_ns) > 0 else 0.0
 
     def _smooth(self, value: Attention) -> float:
         before, self._probability = self._probability, (value.t_ns, value.probability)

@@ -39,6 +39,7 @@ SETTINGS = WakeSettings(
     max_moment_s=30,
     dismiss_probability=0.3,
     dismiss_ms=300,
+    settled_probability=1.0,  # never, but where it is tested
 )
 WHOLE = Region(left=0, top=0, right=1, bottom=1)
 
@@ -209,3 +210,23 @@ def test_decisions_are_stamped_when_taken_not_when_the_light_fell():
 def test_impossible_settings_are_refused(bad: dict[str, object]):
     with pytest.raises(ValueError, match="wake"):
         WakeSettings(**bad)  # type: ignore[arg-type]
+
+
+def test_a_long_look_needs_less_attention_than_a_short_one() -> None:
+    settings = replace(SETTINGS, settled_ms=800, settled_probability=0.4)
+    values = [*look(0, 1500), *(attention(t, 0.45) for t in range(300, 1500, 100))]
+    start = next(v for v in judge(values, settings) if isinstance(v, MomentStart))
+    assert start.t_ns == 800 * MS  # at 0.45 only the length of the look can open it
+    assert start.since_ns == 0
+    assert not [v for v in judge(values) if isinstance(v, MomentStart)]
+
+
+def test_a_settled_look_without_attention_opens_nothing() -> None:
+    settings = replace(SETTINGS, settled_ms=800, settled_probability=0.4)
+    values = [*look(0, 3000), *(attention(t, 0.35) for t in range(300, 3000, 100))]
+    assert not [v for v in judge(values, settings) if isinstance(v, MomentStart)]
+
+
+def test_leaving_must_not_ask_more_than_a_settled_look() -> None:
+    with pytest.raises(ValueError, match="leave_probability"):
+        WakeSettings(leave_probability=0.5, settled_probability=0.4)
