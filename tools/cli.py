@@ -23,6 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 VERBS = {
     "bench": ("tools.bench.cli", "Measure a part against its peers, on data it never saw."),
     "calibrate": ("tools.calibrate", "Fit the wearer's calibration; say how good it is."),
+    "compare": ("tools.compare", "One recording, two variants: moments gained and lost, joules."),
     "demo": ("tools.demo", "Run the whole system on the emulator: capture, sync, browse."),
     "doctor": ("tools.doctor", "Say whether these glasses may start, and what to do if not."),
     "emulate": ("tools.emulate", "See the virtual wearer: its scene, true gaze and eyes."),
