@@ -45,7 +45,12 @@ def cli_page() -> str:
     parts = ["# Commands", "Written by `python -m tools.reference`; a test holds it current."]
     for name, command in _commands(beheld, "beheld"):
         context = click.Context(
-            command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH
+            command,
+            info_name=name,
+            terminal_width=WIDTH,
+            max_content_width=WIDTH,
+            # As the program has it; click remembers a command's help option from its first context.
+            help_option_names=beheld.context_settings["help_option_names"],
         )
         parts += [f"## `{name}`", "```text", command.get_help(context), "```"]
     return "\n\n".join(parts).replace("```text\n\n", "```text\n").replace("\n\n```", "\n```") + "\n"
