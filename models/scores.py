@@ -56,3 +56,21 @@ def calibration_error(probabilities: Probabilities, labels: Labels, bins: int = 
         if (bin_of == b).any()
     ]
     return float(sum(gaps))
+
+
+def pearson(a: Probabilities, b: Probabilities) -> float:
+    """Correlation of two series; 0 where one of them is constant."""
+    x, y = a - a.mean(), b - b.mean()
+    size = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / size if size > 0 else 0.0
+
+
+def concordance(a: Probabilities, b: Probabilities) -> float:
+    """Lin's concordance correlation: like Pearson's, less for a wrong scale or middle."""
+    gap = float(a.mean() - b.mean()) ** 2
+    return float(2 * ((a - a.mean()) * (b - b.mean())).mean() / (a.var() + b.var() + gap))
+
+
+def spearman(a: Probabilities, b: Probabilities) -> float:
+    """Rank correlation; ties count by their order."""
+    return pearson(np.argsort(np.argsort(a)).astype(float), np.argsort(np.argsort(b)).astype(float))

@@ -7,6 +7,7 @@ import click
 from tools.cli import LazyGroup
 
 BENCHES = {
+    "affect": ("tools.bench.affect", "Valence and arousal of pictures of themes never seen."),
     "attention": ("tools.bench.attention", "Attended intervals: eyes alone, scene alone, fused."),
     "bridge": ("tools.bench.bridge", "The wire to the microcontroller against pyserial framing."),
     "custody": ("tools.bench.custody", "Uploads under every fault: nothing lost, nothing forged."),

@@ -1,0 +1,94 @@
+"""The scene half of EMOShip: how pleasant and how arousing a view is, and how sure that is.
+
+A Gaussian process on what the backbone says of a view: its embedding on the few axes along which pictures
+differ most, what the names it has for the view suggest (`export/affect_words.py`), and where these names
+lie among sentences. Five hundred rated pictures are too few to train a network's layers on; a Gaussian
+process uses them all, says how far a view is from everything rated, and its prediction is three small
+matrix products. It is stored through 192 of its points (deterministic training conditional,
+Quinonero-Candela and Rasmussen 2005), which keeps it below half a megabyte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AffectConfig:
+    axes: int = 64
+    """Principal axes of the embedding."""
+    temperature: float = 4.0
+    """Of the class probabilities that weigh the lexicon: a view suggests more than its first name."""
+    points: int = 192
+    classes: int = 1000
+    embedding: int = 1280
+    lexicon: int = 3
+    words: int = 24
+
+
+class Affect(nn.Module):
+    """(B, 1280) unit embeddings and (B, 1000) logits -> valence, arousal (1 to 7) and their sd."""
+
+    def __init__(self, config: AffectConfig | None = None) -> None:
+        super().__init__()
+        c = config or AffectConfig()
+        self.temperature = c.temperature
+        shapes = {
+            "mean": (c.embedding,),
+            "axes": (c.embedding, c.axes),
+            "lexicon": (c.classes, c.lexicon),
+            "lexicon_mean": (c.lexicon,),
+            "lexicon_scale": (c.lexicon,),
+            "words": (c.classes, c.words),
+            "points_view": (c.points, c.axes),
+            "points_words": (c.points, c.words),
+            "points_lexicon": (c.points, c.lexicon),
+            "widths": (2,),  # inverse squared lengths of view and words
+            "shares": (3,),  # of the view, the words and the lexicon in the kernel
+            "root": (c.points, c.points),  # kernel values -> features of the regression
+            "weights": (c.points, 2),
+            "covariance": (c.points, c.points),  # root of the weights' posterior covariance
+            "noise": (2,),  # variances
+            "ratio": (1,),  # of noise to signal
+            "scale": (2,),  # variance of each rating over the training pictures
+            "middle": (2,),
+        }
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape))
+
+    def describe(self, embedding: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the kernel compares: view (B, axes), words (B, words), lexicon (B, 3)."""
+        view = (embedding - self.mean) @ self.axes
+        words = logits.softmax(1) @ self.words
+        lexicon = (logits / self.temperature).softmax(1) @ self.lexicon
+        return view, words, (lexicon - self.lexicon_mean) / self.lexicon_scale
+
+    def kernel(self, view: Tensor, words: Tensor, lexicon: Tensor) -> Tensor:
+        """(B, points): likeness to each stored point."""
+        near_view = torch.exp(-self.widths[0] * _squares(view, self.points_view))
+        near_words = torch.exp(-self.widths[1] * _squares(words, self.points_words))
+        same = lexicon @ self.points_lexicon.T
+        return self.shares[0] * near_view + self.shares[1] * near_words + self.shares[2] * same
+
+    def forward(self, embedding: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        seen = self.describe(embedding, logits)
+        features = self.kernel(*seen) @ self.root  # (B, points)
+        mean = self.middle + features @ self.weights
+        # What the stored points cannot say of this view, and what the ratings left open; in noise units.
+        alone = self.shares[0] + self.shares[1] + self.shares[2] * seen[2].square().sum(1, True)
+        unsaid = (alone - features.square().sum(1, keepdim=True)).clamp(min=0) / self.ratio
+        doubt = unsaid + (features @ self.covariance).square().sum(1, keepdim=True)  # (B, 1)
+        sd = (self.noise * (1 + doubt)).sqrt()
+        return {"affect": mean, "sd": sd}
+
+
+def _squares(a: Tensor, b: Tensor) -> Tensor:
+    """(B, M): squared distances."""
+    return (a * a).sum(1, keepdim=True) + (b * b).sum(1) - 2 * a @ b.T

@@ -1,0 +1,105 @@
+"""Pictures with rated affect, and what the glasses' backbone sees in them.
+
+A folder with `labels.csv` (image, theme, valence_mean, valence_sd, arousal_mean, arousal_sd; ratings 1 to
+7) beside its images, as in `scene_oasis_dev`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from device.errors import InputError
+from device.model import Model, fit
+
+Floats = NDArray[np.float64]
+SPLIT = Path(__file__).parent / "splits" / "affect_train.txt"
+"""Hashes of the themes the shipped network was trained on, one a line."""
+COLUMNS = ("valence_mean", "valence_sd", "arousal_mean", "arousal_sd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenes:
+    """N pictures as the backbone sees them, and how people rated them."""
+
+    embedding: NDArray[np.float32]
+    """(N, 1280), unit length."""
+    logits: NDArray[np.float32]
+    """(N, 1000)."""
+    ratings: Floats
+    """(N, 2): mean valence and arousal, 1 to 7."""
+    spread: Floats
+    """(N, 2): the raters' standard deviations."""
+    themes: tuple[str, ...]
+
+    def take(self, keep: NDArray[np.bool_]) -> Scenes:
+        """The rows where `keep` is true."""
+        return Scenes(
+            embedding=self.embedding[keep],
+            logits=self.logits[keep],
+            ratings=self.ratings[keep],
+            spread=self.spread[keep],
+            themes=tuple(t for t, k in zip(self.themes, keep, strict=True) if k),
+        )
+
+    def seen(self, split: Path = SPLIT) -> NDArray[np.bool_]:
+        """True for pictures whose theme the shipped network was trained on."""
+        known = set(split.read_text(encoding="utf-8").split()) if split.is_file() else set()
+        return np.array([theme_hash(t) in known for t in self.themes], dtype=bool)
+
+
+def theme_hash(theme: str) -> str:
+    """A short name for a theme, for the list of those trained on."""
+    return hashlib.sha256(f"beheld/{theme}".encode()).hexdigest()[:12]
+
+
+def read_scenes(
+    folder: Path, backbone: Model, tick: Callable[[float], None] = lambda done: None
+) -> Scenes:
+    """Every picture of the folder through the backbone. Raises InputError naming file and line.
+
+    `tick` gets the share done.
+    """
+    path = folder / "labels.csv"
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no labels.csv of pictures with valence and arousal")
+    with path.open(newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    missing = {"image", "theme", *COLUMNS} - set(rows[0] if rows else ())
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(sorted(missing))}")
+    made, numbers = [], []
+    for line, row in enumerate(rows, start=2):
+        try:
+            numbers.append([float(row[c]) for c in COLUMNS])
+        except ValueError as error:
+            raise InputError(f"{path} line {line}: {error}") from error
+        picture = cv2.imread(str(folder / row["image"]))
+        if picture is None:
+            picture = cv2.imread(str(folder / "images" / row["image"]))
+        if picture is None:
+            raise InputError(f"{folder / row['image']}: cannot be read (labels.csv line {line})")
+        made.append(backbone.run(image=fit(picture, backbone.input_size_px)[None]))
+        tick((line - 1) / len(rows))
+    values = np.array(numbers)
+    return Scenes(
+        embedding=np.concatenate([m["embedding"] for m in made]),
+        logits=np.concatenate([m["logits"] for m in made]),
+        ratings=values[:, [0, 2]],
+        spread=values[:, [1, 3]],
+        themes=tuple(row["theme"] for row in rows),
+    )
+
+
+def theme_folds(themes: tuple[str, ...], count: int = 10, seed: int = 0) -> list[NDArray[np.bool_]]:
+    """Masks of held-out rows: every theme wholly in one fold."""
+    names = np.array(sorted(set(themes)))
+    np.random.default_rng(seed).shuffle(names)
+    return [np.isin(themes, names[start::count]) for start in range(min(count, len(names)))]

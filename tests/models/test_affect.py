@@ -1,0 +1,95 @@
+"""Scene affect: what was never seen is predicted, and doubted; files that cannot be used are named."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from device.errors import InputError
+from device.model import Model, load
+from models.affect_data import Scenes, read_scenes, theme_folds
+from models.train_affect import TrainAffect, cross_validated, fit_affect, predict, scores
+
+QUICK = TrainAffect(
+    widths=(1.0,), word_shares=(0.1,), lexicon_shares=(0.1,), noises=(0.4,), folds=4
+)
+
+
+def made_up(themes: int = 30, each: int = 4, seed: int = 0) -> Scenes:
+    """Pictures whose valence is one direction of the embedding, with noise."""
+    rng = np.random.default_rng(seed)
+    middle = rng.normal(0, 1, (themes, 1, 1280))
+    embedding = (middle + 0.7 * rng.normal(0, 1, (themes, each, 1280))).reshape(-1, 1280)
+    embedding[:, 0] = rng.normal(0, 30, len(embedding))
+    ratings = np.stack([4 + embedding[:, 0] / 30, 3 - embedding[:, 0] / 60], 1)
+    unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+    return Scenes(
+        embedding=unit.astype(np.float32),
+        logits=rng.normal(0, 1, (len(unit), 1000)).astype(np.float32),
+        ratings=ratings,
+        spread=np.ones_like(ratings),
+        themes=tuple(str(n // each) for n in range(len(unit))),
+    )
+
+
+def test_what_decides_is_found_in_themes_never_seen() -> None:
+    scenes = made_up()
+    mean, _, _ = cross_validated(scenes, QUICK)
+    assert scores(mean, scenes.ratings)["valence"]["r"] > 0.6
+
+
+def test_a_view_unlike_all_rated_ones_is_doubted_more() -> None:
+    scenes = made_up()
+    net = fit_affect(scenes, QUICK)
+    _, sd = predict(net, scenes)
+    odd = dataclasses.replace(scenes, embedding=-3 * scenes.embedding)
+    _, odd_sd = predict(net, odd)
+    assert np.median(odd_sd[:, 0]) > np.median(sd[:, 0])
+
+
+def test_a_theme_is_wholly_in_one_fold() -> None:
+    scenes = made_up()
+    folds = theme_folds(scenes.themes, 7)
+    assert np.stack(folds).sum(0).tolist() == [1] * len(scenes.themes)
+    for held in folds:
+        out = {t for t, h in zip(scenes.themes, held, strict=True) if h}
+        kept = {t for t, h in zip(scenes.themes, held, strict=True) if not h}
+        assert not out & kept
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Model:
+    return load("backbone")
+
+
+def test_a_folder_without_ratings_is_refused(tmp_path: Path, backbone: Model) -> None:
+    with pytest.raises(InputError, match=r"labels\.csv"):
+        read_scenes(tmp_path, backbone)
+    (tmp_path / "labels.csv").write_text("image,theme\na.jpg,x\n")
+    with pytest.raises(InputError, match="no column arousal_mean"):
+        read_scenes(tmp_path, backbone)
+
+
+def test_a_picture_that_cannot_be_read_is_named_with_its_line(
+    tmp_path: Path, backbone: Model
+) -> None:
+    head = "image,theme,valence_mean,valence_sd,arousal_mean,arousal_sd\n"
+    (tmp_path / "labels.csv").write_text(head + "a.jpg,x,4,1,3,1\nb.jpg,x,4,1,3,1\n")
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((40, 40, 3), np.uint8))
+    with pytest.raises(InputError, match=r"b\.jpg.*line 3"):
+        read_scenes(tmp_path, backbone)
+    (tmp_path / "labels.csv").write_text(head + "a.jpg,x,much,1,3,1\n")
+    with pytest.raises(InputError, match=r"line 2.*much"):
+        read_scenes(tmp_path, backbone)
+
+
+def test_the_shipped_network_says_mean_and_doubt_on_the_ratings_scale() -> None:
+    model, scenes = load("affect"), made_up()
+    made = model.run(embedding=scenes.embedding[:1], logits=scenes.logits[:1])
+    assert made["affect"].shape == made["sd"].shape == (1, 2)
+    assert ((made["affect"] > 1) & (made["affect"] < 7)).all()
+    assert (made["sd"] > 0.3).all()
