@@ -25,6 +25,7 @@ from device.pipeline import Report, Sink, Source, Stage, run
 from device.pupil import PupilEstimator
 from device.record import SessionSource
 from device.sealing import Protection
+from device.session_report import leave_report, session_report
 from device.sources.camera import CameraSettings
 from device.spool import SnippetWriter, write_record
 from device.stages.attention import AttentionSettings, AttentionStage
@@ -167,6 +168,7 @@ def run_session(
     sealer = live.protection.sealer if live.protection else None
     write_record(out / "moments.json", content, sealer)
     write_record(out / "session.json", dumps(summary(header, report, energy)).encode(), sealer)
+    leave_report(out / "spool", session_report(header, report, energy, len(writer.records)))
     return Outcome(
         report=report,
         moments=writer.records,

@@ -26,6 +26,7 @@ MANIFEST = b"beheld-manifest-v1\n"
 RECEIPT = b"beheld-receipt-v1\n"
 PAIRING = b"beheld-pairing-v1\n"
 SEAL = b"beheld-seal-v1\n"
+SESSION = b"beheld-session-v1\n"
 
 KEY_FILE, PAIRING_FILE = "identity.key", "pairing.json"
 

@@ -27,6 +27,7 @@ from device.identity import MANIFEST as PURPOSE
 from device.identity import Credentials, Identity, signed_by, write_private
 from device.journal import JOURNAL, MOVES, SyncRow, SyncState, read_row, sealed, status
 from device.sealing import EXTENSION
+from device.session_report import send_reports
 from device.upload import FIRST, Later, Receipt, Refused, Uplink, believe
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -100,6 +101,8 @@ class Syncer:
                     if row.state is S.REFUSED and retry_refused:
                         row = self._move(row, S.QUEUED)
                     self._advance(folder, row, uplink, report, progress)
+                if self._may_send() is None:
+                    send_reports(self._spool, uplink, self._identity)
         return report
 
     def _uplink(self) -> Uplink:

@@ -135,6 +135,12 @@ class Uplink:
         answer = self._ask("POST", f"/snippets/{snippet_id}/commit")
         return believe(answer.get("receipt"), manifest, self._credentials)
 
+    def session(self, name: str, report: bytes, signature: str) -> str:
+        """Hand over the report of a session; the digest of what the server has on its disk."""
+        headers = {"Content-Type": "application/json", "Beheld-Signature": signature}
+        answer = self._ask("PUT", f"/sessions/{name}", content=report, headers=headers)
+        return str(answer.get("sha256", ""))
+
     def _ask(
         self,
         method: str,

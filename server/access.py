@@ -11,22 +11,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.custody import Custody
 from server.database import Database
+from server.events import EventHub
+from server.finding import Finder
 from server.index import Index
+from server.judging import Judging
 from server.keys import ServerKey
 from server.media import MediaFolder
 from server.people import Device, Glasses, People, Person, RateLimit, unauthorised
+from server.preferences import Preferences
+from server.privacy import Privacy
 from server.problems import Problem
 from server.retention import Retention
 from server.sealing import SealKey
+from server.session_reports import SessionReports
 from server.settings import ServerSettings
 
 COOKIE = "beheld_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 PUBLIC = frozenset(
-    {"/api/v1/health", "/api/v1/ready", "/api/v1/pair", "/login", "/static/{path:path}"}
+    {"/api/v1/health", "/api/v1/ready", "/api/v1/pair", "/login", "/static/{path:path}", "/metrics"}
 )
-"""Every path that answers a stranger. A test asks all others without credentials and expects no."""
+"""Every path that answers a stranger (`/metrics`: one on this machine).
+
+A test asks all others without credentials and expects no.
+"""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -50,6 +59,12 @@ class Services:
     database: Database
     media: MediaFolder
     index: Index
+    finder: Finder
+    judging: Judging
+    reports: SessionReports
+    preferences: Preferences
+    privacy: Privacy
+    events: EventHub
     custody: Custody
     retention: Retention
     key: ServerKey

@@ -10,7 +10,10 @@ from server.problems import Problem
 from server.store import MediaStore
 
 MEDIA_TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg", "json": "application/json"}
-CACHE = {"Cache-Control": "private, max-age=86400, immutable"}
+LASTING = {"Cache-Control": "private, max-age=86400, immutable"}
+ASK_AGAIN = {
+    "Cache-Control": "private, no-cache"
+}  # a record is written again when emotion is erased
 
 
 def file_answer(
@@ -18,15 +21,16 @@ def file_answer(
 ) -> Response:
     """The file, or the range of it that was asked for. Raises Problem 404 or 416."""
     media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+    cache = ASK_AGAIN if name.endswith(".json") else LASTING
     path = store.path(device_id, snippet_id, safe_name(name))
     if path is not None:
-        return FileResponse(path, media_type=media_type, headers=CACHE)
+        return FileResponse(path, media_type=media_type, headers=cache)
     try:
         size = store.sizes(device_id, snippet_id)[name]
     except (FileNotFoundError, KeyError) as error:
         raise Problem(404, "no-such-file", f"this moment has no file '{name}'") from error
     etag = f'"{device_id[:8]}-{snippet_id}-{name}-{size}"'  # stored files never change
-    headers = {**CACHE, "Accept-Ranges": "bytes", "ETag": etag}
+    headers = {**cache, "Accept-Ranges": "bytes", "ETag": etag}
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
     start, end = 0, size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,29 +16,46 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from server import api, pages, tus
+from server import api, api_live, api_moments, api_wearer, observe, pages, tus
 from server.access import SecurityHeaders, Services
 from server.custody import Custody
 from server.database import Database
+from server.events import LOOK_AGAIN_S, EventHub
+from server.finding import Encoder, Finder
 from server.index import Index
+from server.judging import Judging
 from server.keys import ServerKey
 from server.media import MediaFolder
 from server.people import Glasses, People, RateLimit
+from server.preferences import Preferences
+from server.privacy import Privacy
 from server.problems import Problem, ServerError
 from server.retention import Retention
 from server.sealing import SealKey
+from server.session_reports import SessionReports
 from server.settings import ServerSettings
 
 HERE = Path(__file__).parent
 _TIDY_S = 3600.0
+ROUTERS = (
+    api.router,
+    tus.router,
+    api_moments.router,
+    api_wearer.router,
+    api_live.router,
+    pages.router,
+    observe.router,
+)
+"""Every route there is: tests walk over them."""
 
 
-def create_app(settings: ServerSettings) -> FastAPI:
+def create_app(settings: ServerSettings, encoder: Encoder | None = None) -> FastAPI:
     """Build the server over its data folder; an empty folder becomes a new server.
 
+    `encoder` is the sentence network of search by meaning; without one there is search by words only.
     Raises ServerError if the folder cannot be used or was written by a newer version.
     """
-    services = make_services(settings)
+    services = make_services(settings, encoder)
     app = FastAPI(
         title="Beheld companion server",
         version=_version(),
@@ -49,18 +66,19 @@ def create_app(settings: ServerSettings) -> FastAPI:
         openapi_url=None,  # served by a route that asks who you are
     )
     app.state.services = services
-    app.include_router(api.router)
-    app.include_router(tus.router)
-    app.include_router(pages.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.state.counters = observe.Counters()
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(observe.Observe, counters=app.state.counters)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     return app
 
 
-def make_services(settings: ServerSettings) -> Services:
+def make_services(settings: ServerSettings, encoder: Encoder | None = None) -> Services:
     """Open everything a server works with, and mend what a crash left half done."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,14 +97,28 @@ def make_services(settings: ServerSettings) -> Services:
         without_backup=settings.migrate_without_backup,
     )
     index = Index(database)
-    custody = Custody(settings, media, index, key, seal_key)
+    finder = Finder(database, index, encoder)
+    preferences = Preferences(database)
+    privacy = Privacy(database, index, media, preferences, settings.data_dir / "backups")
+    events = EventHub()
+    custody = Custody(
+        settings, media, index, key, seal_key, arrived=privacy.arrived, indexed=events.wake
+    )
     custody.reconcile()
+    reports = SessionReports(database, settings.data_dir)
+    reports.reconcile()
     media.expire()
     return Services(
         settings=settings,
         database=database,
         media=media,
         index=index,
+        finder=finder,
+        judging=Judging(database, index, custody),
+        reports=reports,
+        preferences=preferences,
+        privacy=privacy,
+        events=events,
         custody=custody,
         retention=Retention(settings, database, media, custody),
         key=key,
@@ -100,10 +132,22 @@ def make_services(settings: ServerSettings) -> Services:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    tidying = asyncio.create_task(_tidy(app.state.services))
+    services: Services = app.state.services
+    beside = [asyncio.create_task(_tidy(services)), asyncio.create_task(_encode(services))]
     yield
-    tidying.cancel()
-    app.state.services.database.close()
+    for task in beside:
+        task.cancel()
+    services.database.close()
+
+
+async def _encode(services: Services) -> None:
+    """Give new moments their vectors as they come, beside everything else."""
+    async with services.events.listening() as news:
+        while services.finder.understands:
+            await to_thread.run_sync(services.finder.catch_up)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), LOOK_AGAIN_S)
+            news.clear()
 
 
 async def _tidy(services: Services) -> None:

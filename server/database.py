@@ -97,6 +97,20 @@ class Database:
             return dump_postgres(self._engine.url, target)
         return save_sqlite(Path(self.address), target)
 
+    def scrub(self) -> None:
+        """Leave nothing of what was deleted in the files: pages and words are written anew."""
+        if self.postgres:
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+                db.execute(text("VACUUM FULL"))
+            return
+        with self.write() as db:
+            db.execute(text("INSERT INTO moments_fts (moments_fts) VALUES ('optimize')"))
+        with self._writer, self._engine.connect() as db:
+            cursor = db.connection.cursor()  # VACUUM runs outside of any transaction
+            cursor.execute("VACUUM")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.close()
+
     def _migrate(self, backups: Path | None, without_backup: bool) -> None:
         with self.write() as db:
             db.execute(

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from server.access import Services
 from server.app import create_app
+from server.finding import Encoder
 from server.problems import ServerError
 from server.settings import ServerSettings
 from server.tls import Certificate
@@ -52,12 +53,13 @@ def start(
     host: str = "127.0.0.1",
     settings: ServerSettings | None = None,
     certificate: Certificate | None = None,
+    encoder: Encoder | None = None,
 ) -> Running:
     """Serve `data_dir` (port 0: any free one), by https with a certificate.
 
     Raises ServerError if it cannot start.
     """
-    app = create_app(settings or ServerSettings(data_dir=data_dir))
+    app = create_app(settings or ServerSettings(data_dir=data_dir), encoder)
     config = uvicorn.Config(
         app,
         host=host,

@@ -18,11 +18,20 @@ from server import record as records
 from server.database import Database
 from server.manifest import THUMBNAIL, VIDEO, Manifest
 from server.problems import Problem
+from server.telling import (
+    feeling_columns,
+    forget_meaning,
+    insert_look,
+    retell,
+    sentence_of,
+    tags_of,
+)
 
-_COLUMNS = (
+COLUMNS = (
     "m.number, m.key, m.device_id, m.snippet_id, m.session_id, m.start_utc, m.local_day, m.local_time,"
     " m.zone, m.time_known, m.start_ns, m.end_ns, m.title, m.reasons, m.energy_mj, m.emotion, m.bytes,"
-    " m.has_video, m.has_thumbnail, m.received_utc, m.kept, m.reviewed"
+    " m.has_video, m.has_thumbnail, m.received_utc, m.kept, m.reviewed, m.place, m.probabilities,"
+    " m.influence, m.valence, m.arousal, m.corrected"
 )
 
 
@@ -52,7 +61,19 @@ class Entry:
     received_utc: str
     kept: bool
     reviewed: bool
+    place: str
+    probabilities: dict[str, float] | None
+    """Of each emotion class, as the glasses estimated; None if they did not."""
+    influence: float | None
+    valence: float | None
+    arousal: float | None
+    corrected: bool
+    """`emotion` is what the owner said, not what the glasses estimated."""
     tags: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def attended(self) -> tuple[str, ...]:
+        return tuple(tag["name"] for tag in self.tags if tag["attended"])
 
     @property
     def duration_s(self) -> float:
@@ -120,19 +141,26 @@ class Index:
             "reasons": json.dumps(record.reasons),
             "words": record.words(),
             "energy_mj": record.energy_mj,
-            "emotion": record.emotion,
             "bytes": sum(sizes.values()),
             "video_bytes": sizes.get(VIDEO, 0),
             "preview_bytes": sizes.get(THUMBNAIL, 0),
             "has_video": VIDEO in sizes,
             "has_thumbnail": THUMBNAIL in sizes,
             "received_utc": received_utc,
+            "place": record.place,
+            **feeling_columns(record.feeling),
         }
         with self._db.write() as db:
             _insert_receipt(db, device_id, manifest.snippet_id, receipt)
-            self._insert(db, row, record)
+            self._insert(db, row, record, records.embedding(raw))
 
-    def _insert(self, db: Connection, row: Mapping[str, Any], record: records.Record) -> None:
+    def _insert(
+        self,
+        db: Connection,
+        row: Mapping[str, Any],
+        record: records.Record,
+        look: list[float] | None,
+    ) -> None:
         names = ", ".join(row)
         places = ", ".join(f":{name}" for name in row)
         number = db.execute(
@@ -154,7 +182,34 @@ class Index:
                     "attended": tag.attended,
                 },
             )
-        self._db.words.put(db, int(number), str(row["words"]))
+        if look is not None:
+            insert_look(db, int(number), look)
+        retell(db, self._db.words, int(number))
+
+    def fill(self, number: int, raw: Mapping[str, Any], record: records.Record) -> None:
+        """Complete a moment that an older version indexed, from its record."""
+        look = records.embedding(raw)
+        with self._db.write() as db:
+            columns = feeling_columns(record.feeling)
+            columns |= {"place": record.place, "words": record.words()}
+            changes = ", ".join(f"{name} = :{name}" for name in columns)
+            db.execute(
+                text(f"UPDATE moments SET {changes} WHERE number = :n"), columns | {"n": number}
+            )
+            if look is not None:
+                insert_look(db, number, look)
+            retell(db, self._db.words, number)
+
+    def unfilled(self) -> list[tuple[int, str, str, str]]:
+        """(number, device id, snippet id, received) of moments that `fill` has to complete."""
+        with self._db.read() as db:
+            rows = db.execute(
+                text(
+                    "SELECT number, device_id, snippet_id, received_utc FROM moments"
+                    " WHERE sentence IS NULL ORDER BY number"
+                )
+            ).all()
+        return [(int(n), str(device), str(snippet), str(at)) for n, device, snippet, at in rows]
 
     def take_receipt(self, device_id: str, snippet_id: str, receipt: tuple[str, str]) -> None:
         """Know a receipt (again) whose moment was erased."""
@@ -202,57 +257,57 @@ class Index:
     def of_day(self, day: str) -> tuple[Entry, ...]:
         """A day's moments in the order they happened."""
         return self._entries(
-            f"SELECT {_COLUMNS} FROM moments m WHERE m.local_day = :day ORDER BY m.start_utc, m.key",
+            f"SELECT {COLUMNS} FROM moments m WHERE m.local_day = :day ORDER BY m.start_utc, m.key",
             {"day": day},
         )
 
-    def newest(
+    def select(
         self,
+        where: Sequence[str] = (),
+        values: Mapping[str, Any] | None = None,
         *,
         cursor: str | None = None,
         limit: int = 50,
-        day: str | None = None,
-        tag: str | None = None,
     ) -> Page:
-        """Moments newest first, a page at a time; only of one day or with one tag if asked."""
-        where, values = ["TRUE"], {"limit": limit + 1}
-        conditions: dict[str, Any] = dict(values)
-        if day is not None:
-            where.append("m.local_day = :day")
-            conditions["day"] = day
-        if tag is not None:
-            where.append("m.number IN (SELECT moment FROM tags WHERE name = :tag)")
-            conditions["tag"] = tag
+        """Moments `m` under SQL conditions, newest first, a page at a time."""
+        conditions = [*where]
+        given = {**(values or {}), "limit": limit + 1}
         if cursor is not None:
-            conditions |= _cursor(cursor)
-            where.append("(m.start_utc, m.key) < (:after_utc, :after_key)")
+            given |= _cursor(cursor)
+            conditions.append("(m.start_utc, m.key) < (:after_utc, :after_key)")
         entries = self._entries(
-            f"SELECT {_COLUMNS} FROM moments m WHERE {' AND '.join(where)}"
+            f"SELECT {COLUMNS} FROM moments m WHERE {' AND '.join(conditions) or 'TRUE'}"
             " ORDER BY m.start_utc DESC, m.key DESC LIMIT :limit",
-            conditions,
+            given,
         )
         return _page(entries, limit)
 
-    def search(self, words: str, *, cursor: str | None = None, limit: int = 50) -> Page:
-        """Moments that have every word (the last may be a beginning), newest first."""
-        found = self._db.words.condition(words)
-        if found is None:
-            return Page((), None)
-        conditions: dict[str, Any] = {**found[1], "limit": limit + 1}
-        after = ""
-        if cursor is not None:
-            conditions |= _cursor(cursor)
-            after = " AND (m.start_utc, m.key) < (:after_utc, :after_key)"
-        entries = self._entries(
-            f"SELECT {_COLUMNS} FROM moments m WHERE {found[0]}"
-            f"{after} ORDER BY m.start_utc DESC, m.key DESC LIMIT :limit",
-            conditions,
+    def numbered(self, numbers: Sequence[int]) -> tuple[Entry, ...]:
+        """The moments with these numbers, as far as they are there, in no order."""
+        found: list[Entry] = []
+        for start in range(0, len(numbers), 500):
+            wanted = ",".join(str(int(n)) for n in numbers[start : start + 500])
+            found += self._entries(
+                f"SELECT {COLUMNS} FROM moments m WHERE m.number IN ({wanted})", {}
+            )
+        return tuple(found)
+
+    def since(self, number: int, limit: int = 50) -> tuple[Entry, ...]:
+        """Moments that came after that number, in the order they came."""
+        return self._entries(
+            f"SELECT {COLUMNS} FROM moments m WHERE m.number > :n ORDER BY m.number LIMIT :limit",
+            {"n": number, "limit": limit},
         )
-        return _page(entries, limit)
+
+    def last_number(self) -> int:
+        with self._db.read() as db:
+            return int(
+                db.execute(text("SELECT coalesce(max(number), 0) FROM moments")).scalar_one()
+            )
 
     def entry(self, key: str) -> Entry:
         """One moment. Raises Problem 404."""
-        found = self._entries(f"SELECT {_COLUMNS} FROM moments m WHERE m.key = :key", {"key": key})
+        found = self._entries(f"SELECT {COLUMNS} FROM moments m WHERE m.key = :key", {"key": key})
         if not found:
             raise Problem(404, "no-such-moment", "there is no such moment (any more)")
         return found[0]
@@ -289,43 +344,6 @@ class Index:
             ).all()
         return [(str(name), int(count)) for name, count in rows]
 
-    def mark(self, key: str, *, kept: bool | None = None, reviewed: bool | None = None) -> Entry:
-        """Remember the owner's judgement of a moment."""
-        with self._db.write() as db:
-            db.execute(
-                text(
-                    "UPDATE moments SET kept = coalesce(:kept, kept),"
-                    " reviewed = coalesce(:reviewed, reviewed) WHERE key = :key"
-                ),
-                {"key": key, "kept": kept, "reviewed": reviewed},
-            )
-        return self.entry(key)
-
-    def correct(self, key: str, names: Sequence[str]) -> Entry:
-        """Replace what a moment is called: the owner's names become its attended tags."""
-        entry = self.entry(key)
-        clean = list(dict.fromkeys(name.strip()[:80] for name in names if name.strip()))[:32]
-        with self._db.write() as db:
-            db.execute(
-                text("DELETE FROM tags WHERE moment = :n AND (origin = 'owner' OR attended)"),
-                {"n": entry.number},
-            )
-            for name in clean:
-                db.execute(
-                    text("INSERT INTO tags VALUES (:n, :name, NULL, TRUE, 'owner')"),
-                    {"n": entry.number, "name": name},
-                )
-            words = db.execute(
-                text("SELECT words FROM moments WHERE number = :n"), {"n": entry.number}
-            ).scalar_one()
-            title = clean[0] if clean else "Something looked at"
-            db.execute(
-                text("UPDATE moments SET title = :title, reviewed = TRUE WHERE number = :n"),
-                {"title": title, "n": entry.number},
-            )
-            self._db.words.put(db, entry.number, " ".join((str(words), *clean)))
-        return self.entry(key)
-
     def forget(self, key: str) -> None:
         """Know a moment no more, if it was known; its receipt stays."""
         with self._db.write() as db:
@@ -333,13 +351,15 @@ class Index:
                 text("SELECT number FROM moments WHERE key = :key"), {"key": key}
             ).scalar_one_or_none()
             if number is not None:
+                said = sentence_of(db, number)
                 self._db.words.drop(db, number)
                 db.execute(text("DELETE FROM moments WHERE number = :n"), {"n": number})
+                forget_meaning(db, said)
 
     def _entries(self, query: str, values: Mapping[str, Any]) -> tuple[Entry, ...]:
         with self._db.read() as db:
             rows = db.execute(text(query), values).mappings().all()
-            tags = _tags_of(db, [int(row["number"]) for row in rows])
+            tags = tags_of(db, [int(row["number"]) for row in rows])
         return tuple(_entry(row, tags.get(int(row["number"]), ())) for row in rows)
 
 
@@ -363,24 +383,13 @@ def _insert_receipt(
     )
 
 
-def _tags_of(db: Connection, numbers: Sequence[int]) -> dict[int, tuple[dict[str, Any], ...]]:
-    found: dict[int, list[dict[str, Any]]] = {}
-    for start in range(0, len(numbers), 500):
-        wanted = ",".join(str(n) for n in numbers[start : start + 500])  # our own integers
-        query = f"SELECT moment, name, probability, attended, origin FROM tags WHERE moment IN ({wanted})"
-        for row in db.execute(text(f"{query} ORDER BY rowid")).mappings():
-            tag = {key: row[key] for key in ("name", "probability", "origin")}
-            found.setdefault(int(row["moment"]), []).append(
-                {**tag, "attended": bool(row["attended"])}
-            )
-    return {number: tuple(tags) for number, tags in found.items()}
-
-
 def _entry(row: RowMapping, tags: tuple[dict[str, Any], ...]) -> Entry:
     values = dict(row)
     values["reasons"] = tuple(json.loads(values["reasons"]))
-    for name in ("time_known", "has_video", "has_thumbnail", "kept", "reviewed"):
+    for name in ("time_known", "has_video", "has_thumbnail", "kept", "reviewed", "corrected"):
         values[name] = bool(values[name])
+    if values["probabilities"] is not None:
+        values["probabilities"] = json.loads(values["probabilities"])
     return Entry(**values, tags=tags)
 
 

@@ -31,6 +31,8 @@ RELEASED = "released.json"
 """What retention let go of it."""
 SIDECARS = (MANIFEST, SIGNATURE, CUSTODY, MARKS, RELEASED)
 """Names the server keeps for itself."""
+AMENDED = "amended"
+"""Key of `custody.json`: files that the owner had changed, with their new SHA-256 and why."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)

@@ -17,6 +17,7 @@ from server import story
 from server.access import COOKIE, CurrentPerson, Services, Use, address_of
 from server.people import Person
 from server.problems import TITLES, Problem
+from server.query import Query as SearchQuery
 
 templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
 templates.env.filters["seconds"] = story.seconds
@@ -136,7 +137,7 @@ def moment(key: str, request: Request, person: CurrentPerson, services: Use) -> 
 
 @router.post("/moments/{key}/keep")
 def keep(key: str, person: CurrentPerson, services: Use, kept: Annotated[bool, Form()]) -> Response:
-    services.index.mark(key, kept=kept, reviewed=True)
+    services.judging.mark(key, kept=kept, reviewed=True)
     return RedirectResponse(f"/moments/{key}", status_code=303)
 
 
@@ -145,15 +146,14 @@ def names(
     key: str, person: CurrentPerson, services: Use, names: Annotated[str, Form(max_length=400)]
 ) -> Response:
     """Correct what was looked at, as names between commas."""
-    services.index.correct(key, names.split(","))
+    services.judging.name(key, names.split(","))
     return RedirectResponse(f"/moments/{key}", status_code=303)
 
 
 @router.post("/moments/{key}/discard")
 def discard(key: str, person: CurrentPerson, services: Use) -> Response:
     """Erase a moment with its files."""
-    entry = services.index.entry(key)
-    services.custody.erase(entry.device_id, entry.snippet_id)
+    entry = services.judging.discard(key)
     return RedirectResponse(f"/#day-{entry.local_day}", status_code=303)
 
 
@@ -166,7 +166,7 @@ def search(
     cursor: Annotated[str | None, Query(max_length=80)] = None,
 ) -> Response:
     """Moments that have all the words."""
-    page = services.index.search(q, cursor=cursor, limit=60)
+    page = services.finder.find(SearchQuery(words=q), cursor=cursor, limit=60)
     more = urlencode({"q": q, "cursor": page.next_cursor}) if page.next_cursor else None
     return render(
         request,

@@ -21,6 +21,7 @@ TITLES = {
     429: "Too many tries",
     460: "Checksum mismatch",
     500: "Fault of the server",
+    501: "Not there",
     507: "Disk full",
 }
 

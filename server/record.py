@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,18 @@ class SeenTag:
     name: str
     probability: float | None
     attended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feeling:
+    """What the glasses estimated of the wearer's emotion; all None if they did not."""
+
+    strongest: str | None = None
+    probabilities: dict[str, float] | None = None
+    influence: float | None = None
+    """0..1: how much the scene, rather than the eyes, carries the estimate."""
+    valence: float | None = None
+    arousal: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +52,27 @@ class Record:
     reasons: tuple[str, ...]
     tags: tuple[SeenTag, ...]
     energy_mj: float | None
-    emotion: str | None
+    place: str
+    """Where it was, in words, if the glasses said so."""
+    feeling: Feeling
+
+    @property
+    def attended(self) -> tuple[str, ...]:
+        return tuple(tag.name for tag in self.tags if tag.attended)
+
+    @property
+    def around(self) -> tuple[str, ...]:
+        return tuple(tag.name for tag in self.tags if not tag.attended)
 
     def words(self, extra: tuple[str, ...] = ()) -> str:
-        """Text to find the moment by: things seen, reasons, feeling, day and part of the day."""
+        """Text to find the moment by: things seen, place, reasons, day and part of the day.
+
+        The feeling is not among them: it is added by the index, because its owner may take it back.
+        """
         day = datetime.fromisoformat(f"{self.local_day}T{self.local_time}")
-        part = next(name for before, name in DAY_PARTS if day.hour < before)
-        when = (f"{day:%A}", f"{day:%B}", part) if self.time_known else ()
+        when = (f"{day:%A}", f"{day:%B}", day_part(self.local_time)) if self.time_known else ()
         names = tuple(tag.name for tag in self.tags)
-        feeling = (self.emotion,) if self.emotion else ()
-        return " ".join((*names, *self.reasons, *feeling, *when, *extra))
+        return " ".join((*names, self.place, *self.reasons, *when, *extra))
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -71,7 +94,7 @@ def read(raw: Mapping[str, Any], *, session_id: str, fallback_utc: str) -> Recor
     tags = _tags(raw.get("tags"))
     attended = [tag for tag in tags if tag.attended]
     named = attended or list(tags)
-    energy, emotion = raw.get("energy_mj"), raw.get("emotion")
+    energy, place = raw.get("energy_mj"), raw.get("place")
     return Record(
         session_id=plain(raw.get("session_id") or session_id)[:200],
         start_utc=start.astimezone(UTC).isoformat(timespec="milliseconds"),
@@ -85,7 +108,8 @@ def read(raw: Mapping[str, Any], *, session_id: str, fallback_utc: str) -> Recor
         reasons=tuple(plain(r)[:80] for r in _listed(raw.get("reasons"))[:8]),
         tags=tags,
         energy_mj=number(energy.get("total")) if isinstance(energy, Mapping) else None,
-        emotion=_emotion(emotion),
+        place=plain(place).strip()[:120] if isinstance(place, str) else "",
+        feeling=_feeling(raw.get("emotion")),
     )
 
 
@@ -94,11 +118,45 @@ def plain(given: Any) -> str:
     return str(given).encode(errors="replace").decode().replace("\0", "")
 
 
+def day_part(local_time: str) -> str:
+    """`morning`, ... of a local time `HH:MM:SS`."""
+    return next(name for before, name in DAY_PARTS if int(local_time[:2]) < before)
+
+
+def sentence(
+    attended: Sequence[str], around: Sequence[str], place: str, emotion: str | None, part: str
+) -> str:
+    """A moment as one plain sentence, which search by meaning compares with what is asked."""
+    said = f"looking at {', '.join(attended or around) or 'something'}"
+    if attended and around:
+        said += f" with {', '.join(around)} nearby"
+    said += f", {place}" if place else ""
+    said += f", feeling {emotion}" if emotion else ""
+    return f"{said}, in the {part}" if part else said
+
+
+def embedding(raw: Mapping[str, Any]) -> list[float] | None:
+    """The vector of the attended region, finite numbers only; None if there is none."""
+    given = raw.get("embedding")
+    if not isinstance(given, list) or not 2 <= len(given) <= 4096:
+        return None
+    values = [number(value) for value in given]
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) and any(known) else None
+
+
 def number(given: Any) -> float | None:
     """A finite number, or None for anything else."""
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
     return float(given) if math.isfinite(given) else None
+
+
+def numbers(given: Any) -> dict[str, float]:
+    """The finite numbers of a table, by their names."""
+    table = given if isinstance(given, Mapping) else {}
+    known = {plain(name)[:40]: number(value) for name, value in table.items()}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _whole(given: Any) -> int:
@@ -123,11 +181,17 @@ def _tags(given: Any) -> tuple[SeenTag, ...]:
     return tuple(sorted(found.values(), key=lambda tag: not tag.attended))
 
 
-def _emotion(given: Any) -> str | None:
+def _feeling(given: Any) -> Feeling:
     if not isinstance(given, Mapping):
-        return None
+        return Feeling()
     strongest = given.get("strongest")
-    return plain(strongest)[:40] if isinstance(strongest, str) and strongest else None
+    return Feeling(
+        strongest=plain(strongest)[:40] if isinstance(strongest, str) and strongest else None,
+        probabilities=numbers(given.get("probabilities")) or None,
+        influence=number(given.get("influence")),
+        valence=number(given.get("valence")),
+        arousal=number(given.get("arousal")),
+    )
 
 
 def _instant(given: Any) -> datetime | None:

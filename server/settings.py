@@ -54,6 +54,8 @@ class ServerSettings:
     """Life of a one-time sign-in link."""
     pairing_tries_per_min: int = 10
     login_tries_per_min: int = 10
+    metrics_token: str = ""
+    """Bearer token for `/metrics`; empty lets only this machine ask."""
     episode_gap_min: float = 15.0
     """Moments further apart than this begin a new chapter of the day."""
 

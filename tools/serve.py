@@ -12,7 +12,9 @@ import uvicorn
 from device.errors import ConfigError
 from server import announce, tls
 from server.app import create_app
+from server.observe import log_to_stderr
 from server.settings import ServerSettings
+from tools.sentence.encoder import packaged
 from tools.server_settings import server_options
 
 
@@ -32,6 +34,7 @@ from tools.server_settings import server_options
     "--tls-key", type=click.Path(path_type=Path, dir_okay=False), help="Key of --tls FILE."
 )
 @click.option("--mdns", is_flag=True, help="Say in the home network that this server is here.")
+@click.option("--log", "log_requests", is_flag=True, help="Log requests to stderr as JSON lines.")
 @click.option("--pair", is_flag=True, help="Print a one-time pairing code as well.")
 def command(
     settings: ServerSettings,
@@ -42,6 +45,7 @@ def command(
     secured: str | None,
     tls_key: Path | None,
     mdns: bool,
+    log_requests: bool,
     pair: bool,
 ) -> None:
     """Run the companion server until it is stopped (Ctrl-C).
@@ -58,7 +62,9 @@ def command(
     if certificate is not None:
         changes |= {"secure_cookies": True, "tls_fingerprint": certificate.fingerprint}
     settings = dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
-    app = create_app(settings)
+    if log_requests:
+        log_to_stderr()
+    app = create_app(settings, packaged())
     services = app.state.services
     scheme = "https" if certificate else "http"
     reached = announce.own_addresses(host)[0] if host in ("0.0.0.0", "::") else host

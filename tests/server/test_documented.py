@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from device.journal import SyncState
-from server import api, pages, tus
+from server.app import ROUTERS
 from server.settings import ServerSettings
 
 TEXT = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
-PATHS = sorted({r.path for router in (api.router, tus.router, pages.router) for r in router.routes})
+PATHS = sorted({route.path for router in ROUTERS for route in router.routes})
 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(ServerSettings)])

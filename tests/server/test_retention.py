@@ -156,8 +156,8 @@ def test_tiers_go_and_are_known_after_a_rebuild(make_world: Any) -> None:
     assert world.syncer().run_once().receipts == 5
     services = world.running.services
     age(world, new=3, old=40, older=70, oldest=100, dear=900)
-    keys = {e.snippet_id: e.key for e in services.index.newest().entries}
-    services.index.mark(keys["dear"], kept=True)
+    keys = {e.snippet_id: e.key for e in services.index.select().entries}
+    services.judging.mark(keys["dear"], kept=True)
     steps = services.retention.apply()
     assert [(s.moment.snippet_id, s.tier) for s in steps] == [
         ("old", "video"), ("older", "preview"), ("oldest", "record"),
@@ -183,7 +183,7 @@ def test_tiers_go_and_are_known_after_a_rebuild(make_world: Any) -> None:
     (services.settings.data_dir / "beheld.sqlite3").rename(services.settings.data_dir / "gone")
     fresh = make_services(services.settings)
     try:
-        entries = {e.snippet_id: e for e in fresh.index.newest().entries}
+        entries = {e.snippet_id: e for e in fresh.index.select().entries}
         assert not entries["old"].has_video
         assert entries["old"].has_thumbnail
         assert not entries["older"].has_thumbnail
@@ -199,7 +199,7 @@ def test_a_moment_kept_after_the_plan_was_made_stays(make_world: Any) -> None:
     age(world, one=5)
     services = world.running.services
     [step] = services.retention.plan()
-    services.index.mark(step.moment.key, kept=True)
+    services.judging.mark(step.moment.key, kept=True)
     services.retention.release(step)
     assert services.index.entry(step.moment.key).has_video
 

@@ -1,0 +1,164 @@
+"""What the owner says of moments: keep, discard, what it is called, how it felt.
+
+Each judgement changes the index at once and goes, numbered, to the glasses that made the moment: they ask
+for what is new since the last number they saw (`GET /api/v1/feedback`) and learn from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from server.custody import Custody
+from server.database import Database, utc_now
+from server.index import Entry, Index
+from server.problems import Problem
+from server.telling import retell
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""The glasses' classes in their order (`device.types`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """One judgement as the glasses get it; `number` is its place in the order."""
+
+    number: int
+    snippet_id: str
+    moment_key: str
+    at_utc: str
+    kind: str
+    """`emotion`, `keep` or `names`."""
+    emotion: str | None = None
+    keep: bool | None = None
+    names: tuple[str, ...] | None = None
+    probabilities: Mapping[str, float] | None = None
+    """What the glasses had estimated, for an emotion."""
+
+
+class Judging:
+    """The owner's changes to the index, and their record."""
+
+    def __init__(self, database: Database, index: Index, custody: Custody) -> None:
+        self._db = database
+        self._index = index
+        self._custody = custody
+
+    def mark(self, key: str, *, kept: bool | None = None, reviewed: bool | None = None) -> Entry:
+        """Keep a moment for good (or no longer), mark it as looked at."""
+        entry = self._index.entry(key)
+        with self._db.write() as db:
+            db.execute(
+                text(
+                    "UPDATE moments SET kept = coalesce(:kept, kept),"
+                    " reviewed = coalesce(:reviewed, reviewed) WHERE key = :key"
+                ),
+                {"key": key, "kept": kept, "reviewed": reviewed},
+            )
+            if kept is not None and kept != entry.kept:
+                _record(db, entry, "keep", keep=kept)
+        return self._index.entry(key)
+
+    def name(self, key: str, names: Sequence[str]) -> Entry:
+        """Replace what a moment is called: the owner's names become its attended tags."""
+        entry = self._index.entry(key)
+        clean = list(dict.fromkeys(name.strip()[:80] for name in names if name.strip()))[:32]
+        with self._db.write() as db:
+            db.execute(
+                text("DELETE FROM tags WHERE moment = :n AND (origin = 'owner' OR attended)"),
+                {"n": entry.number},
+            )
+            for name in clean:
+                db.execute(
+                    text("INSERT INTO tags VALUES (:n, :name, NULL, TRUE, 'owner')"),
+                    {"n": entry.number, "name": name},
+                )
+            title = clean[0] if clean else "Something looked at"
+            db.execute(
+                text("UPDATE moments SET title = :title, reviewed = TRUE WHERE number = :n"),
+                {"title": title, "n": entry.number},
+            )
+            retell(db, self._db.words, entry.number)
+            _record(db, entry, "names", names=clean)
+        return self._index.entry(key)
+
+    def feel(self, key: str, emotion: str) -> Entry:
+        """Say what the emotion was. Raises Problem 422 for a class the glasses do not have."""
+        if emotion not in EMOTIONS:
+            raise Problem(422, "bad-emotion", f"emotion must be one of {', '.join(EMOTIONS)}")
+        entry = self._index.entry(key)
+        with self._db.write() as db:
+            db.execute(
+                text(
+                    "UPDATE moments SET emotion = :emotion, corrected = TRUE, reviewed = TRUE"
+                    " WHERE number = :n"
+                ),
+                {"emotion": emotion, "n": entry.number},
+            )
+            retell(db, self._db.words, entry.number)
+            _record(db, entry, "emotion", emotion=emotion)
+        return self._index.entry(key)
+
+    def discard(self, key: str) -> Entry:
+        """Erase a moment with its files, and tell its glasses that it was not worth keeping."""
+        entry = self._index.entry(key)
+        self._custody.erase(entry.device_id, entry.snippet_id)
+        with self._db.write() as db:
+            _record(db, entry, "keep", keep=False)
+        return entry
+
+    def feedback(self, device_id: str, after: int, limit: int = 200) -> list[Feedback]:
+        """That device's judgements after a number, in order."""
+        with self._db.read() as db:
+            rows = db.execute(
+                text(
+                    "SELECT number, snippet_id, moment_key, at_utc, kind, emotion, keep, names,"
+                    " probabilities FROM feedback WHERE device_id = :device AND number > :after"
+                    " ORDER BY number LIMIT :limit"
+                ),
+                {"device": device_id, "after": after, "limit": limit},
+            ).mappings()
+            return [_feedback(dict(row)) for row in rows]
+
+
+def _record(
+    db: Connection,
+    entry: Entry,
+    kind: str,
+    *,
+    emotion: str | None = None,
+    keep: bool | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
+    estimated = entry.probabilities if kind == "emotion" else None
+    db.execute(
+        text(
+            "INSERT INTO feedback (device_id, snippet_id, moment_key, at_utc, kind, emotion, keep,"
+            " names, probabilities) VALUES (:device, :snippet, :key, :at, :kind, :emotion, :keep,"
+            " :names, :probabilities)"
+        ),
+        {
+            "device": entry.device_id,
+            "snippet": entry.snippet_id,
+            "key": entry.key,
+            "at": utc_now(),
+            "kind": kind,
+            "emotion": emotion,
+            "keep": keep,
+            "names": None if names is None else json.dumps(list(names)),
+            "probabilities": None if estimated is None else json.dumps(estimated),
+        },
+    )
+
+
+def _feedback(values: dict[str, Any]) -> Feedback:
+    values["keep"] = None if values["keep"] is None else bool(values["keep"])
+    for name in ("names", "probabilities"):
+        values[name] = None if values[name] is None else json.loads(values[name])
+    if values["names"] is not None:
+        values["names"] = tuple(values["names"])
+    return Feedback(**values)

@@ -1,0 +1,38 @@
+"""What the owner chose on the settings page and the server has to remember."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from server.database import Database
+
+KEEP_EMOTION = "keep_emotion"
+
+
+class Preferences:
+    """Names and values, in the index."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def get(self, name: str, default: str) -> str:
+        with self._db.read() as db:
+            found = db.execute(
+                text("SELECT value FROM preferences WHERE name = :name"), {"name": name}
+            ).scalar_one_or_none()
+        return default if found is None else str(found)
+
+    def set(self, name: str, value: str) -> None:
+        with self._db.write() as db:
+            db.execute(
+                text(
+                    "INSERT INTO preferences VALUES (:name, :value)"
+                    " ON CONFLICT (name) DO UPDATE SET value = :value"
+                ),
+                {"name": name, "value": value},
+            )
+
+    @property
+    def keep_emotion(self) -> bool:
+        """Whether emotion data may be kept here at all; the owner may switch it off."""
+        return self.get(KEEP_EMOTION, "yes") == "yes"
