@@ -75,7 +75,7 @@ class Services:
     login_limit: RateLimit
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:  # plain functions cost a thread each
     found: Services = request.app.state.services
     return found
 

@@ -18,6 +18,7 @@ BENCHES = {
     "install": ("tools.bench.install", "Size of wheel and installation, time to a served page."),
     "pipeline": ("tools.bench.pipeline", "Speed and CPU of the whole loop against always-on."),
     "pupil": ("tools.bench.pupil", "Pupil centre, mask and blinks against pupil-detectors."),
+    "server": ("tools.bench.server", "Uploads, memory and search of the server against peers."),
 }
 """bench -> (module, one line of help)."""
 

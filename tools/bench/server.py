@@ -1,0 +1,177 @@
+"""`beheld bench server`: durable uploads, memory, and search, against peers in the same run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+import socket
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.bench.upload_servers import (
+    PEERS,
+    Beheld,
+    Target,
+    cpu_s,
+    installed,
+    made_up,
+    memory_mb,
+)
+from tools.output import emit, json_option, progress
+
+SMALL_BYTES, LARGE_BYTES = 4 << 10, 8 << 20
+CONCURRENT = 50
+SIZES = (1_000, 10_000, 100_000)
+
+
+@dataclass
+class Timed:
+    """Rates of one server, a round each; and its CPU per file."""
+
+    small_per_s: list[float] = field(default_factory=list)
+    mb_per_s: list[float] = field(default_factory=list)
+    small_cpu_ms: list[float] = field(default_factory=list)
+    large_cpu_ms: list[float] = field(default_factory=list)
+
+    def result(self) -> dict[str, float]:
+        return {name: round(statistics.median(v), 3) for name, v in vars(self).items() if v}
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(1), default=9, show_default=True)
+@click.option("--small", type=click.IntRange(8), default=64, help="4 KiB files a round.")
+@click.option("--large", type=click.IntRange(1), default=2, help="8 MiB files a round.")
+@click.option(
+    "--search/--no-search", default=True, help="Time searches as well (1k to 100k moments)."
+)
+@json_option
+def command(rounds: int, small: int, large: int, search: bool, as_json: bool) -> None:
+    """Uploads a second to the companion server and its peers, memory, and search.
+
+    An upload to ours is announced under a signed manifest, checked by its checksum, and on the disk when it
+    is answered; tuspyserver does not flush; multipart does, cannot resume and checks nothing. The three take
+    turns, medians over the rounds count. `snippets_per_s` is the whole way of a 4 KiB snippet to its
+    signed receipt.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="beheld-bench-server-"))
+    try:
+        with running(folder) as targets:
+            result = uploads(targets, rounds, small, large)
+            result["memory_mb"] = memory(targets["beheld"])  # type: ignore[arg-type]
+        result["search_p95_ms"] = latencies() if search else None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    emit(result, as_json=as_json, title="companion server")
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[dict[str, Target]]:
+    """Ours and every peer that is installed."""
+    targets: dict[str, Target] = {"beheld": Beheld(folder)}
+    try:
+        for name, (_, make) in PEERS.items():
+            if installed(name):
+                targets[name] = make(folder / name)
+        yield targets
+    finally:
+        for target in targets.values():
+            target.child.kill()
+
+
+def uploads(targets: dict[str, Target], rounds: int, small: int, large: int) -> dict[str, Any]:
+    """Rates of all, in turns; the first round only warms up."""
+    times: dict[str, Timed] = defaultdict(Timed)
+    whole: list[float] = []
+    ours = targets["beheld"]
+    assert isinstance(ours, Beheld)
+    with progress("uploads", rounds + 1) as show:
+        for number in range(rounds + 1):
+            files, big = made_up(small, SMALL_BYTES, number), made_up(large, LARGE_BYTES, number)
+            kept = defaultdict(Timed) if number == 0 else times
+            for name, target in targets.items():
+                one_round(target, files, big, kept[name])
+            whole.append(whole_snippets_per_s(ours, files[:16]))
+            show(number + 1)
+    peers = {name: times[name].result() if name in targets else None for name in PEERS}
+    own = times["beheld"].result()
+    ratios = {
+        name: {
+            "small": round(own["small_per_s"] / peer["small_per_s"], 2),
+            "large": round(own["mb_per_s"] / peer["mb_per_s"], 2),
+        }
+        for name, peer in peers.items()
+        if peer is not None
+    }
+    snippets = round(statistics.median(whole[1:]), 1)
+    return {**own, "snippets_per_s": snippets, "peers": peers, "times_peer": ratios}
+
+
+def whole_snippets_per_s(ours: Beheld, files: list[bytes]) -> float:
+    return len(files) / timed(lambda: [ours.receipt(file) for file in files])
+
+
+def one_round(target: Target, files: list[bytes], big: list[bytes], kept: Timed) -> None:
+    before = cpu_s(target.child)
+    kept.small_per_s.append(len(files) / timed(lambda: target.send(files)))
+    between = cpu_s(target.child)
+    kept.mb_per_s.append(sum(map(len, big)) / 1e6 / timed(lambda: target.send(big)))
+    kept.small_cpu_ms.append(1e3 * (between - before) / len(files))
+    kept.large_cpu_ms.append(1e3 * (cpu_s(target.child) - between) / len(big))
+
+
+def memory(ours: Beheld) -> dict[str, float]:
+    """The server's memory before and at most during 50 uploads of 8 MiB that go on side by side."""
+    [data] = made_up(1, LARGE_BYTES, 99)
+    before = memory_mb(ours.child)
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    ways = []
+    for _ in range(CONCURRENT):
+        snippet = ours.announce([data])
+        way = socket.create_connection(("127.0.0.1", ours.connection.port))
+        way.sendall(
+            f"PATCH /api/v1/uploads/{snippet}/moment.json HTTP/1.1\r\nHost: bench\r\n"
+            f"Authorization: Bearer {ours.credentials.token}\r\nTus-Resumable: 1.0.0\r\n"
+            "Content-Type: application/offset+octet-stream\r\nUpload-Offset: 0\r\n"
+            f"Upload-Checksum: sha256 {digest}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+        )
+        ways.append(way)
+    most, step = before, 256 << 10
+    for offset in range(0, len(data), step):
+        for way in ways:
+            way.sendall(data[offset : offset + step])
+        most = max(most, memory_mb(ours.child))
+    for way in ways:
+        answer = way.recv(64)
+        if b" 204 " not in answer:
+            raise RuntimeError(f"an upload among {CONCURRENT} was answered {answer!r}")
+        way.close()
+    return {
+        "before": round(before, 1),
+        f"with_{CONCURRENT}_uploads": round(max(most, memory_mb(ours.child)), 1),
+        "highest_ever": round(memory_mb(ours.child, "VmHWM"), 1),
+    }
+
+
+def latencies() -> dict[int, float] | None:
+    """p95 of a search in milliseconds, by the number of moments."""
+    from tools.bench.search import search_latencies
+
+    with progress("search", 1.0) as show:
+        found = search_latencies(SIZES, progress=show)
+    return {size: found[size]["p95_ms"] for size in SIZES}
+
+
+def timed(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
