@@ -73,9 +73,11 @@ class MediaFolder:
         folder = self.arriving(device_id, manifest.snippet_id)
         self.require_room(manifest.bytes)
         if not folder.is_dir():
+            new_device = not folder.parent.is_dir()
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             sync_folder(folder.parent)
-            sync_folder(folder.parent.parent)
+            if new_device:
+                sync_folder(folder.parent.parent)
         with locked(folder):
             known = folder / MANIFEST
             if not known.exists() or known.read_bytes() != manifest.raw:

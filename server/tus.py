@@ -8,23 +8,22 @@ protocol plus the extensions creation, checksum, expiration and termination
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
-import hmac
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
+from functools import partial
 from typing import Annotated, Any
 
-import anyio.to_thread
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.requests import ClientDisconnect
 
 from server.access import CurrentDevice, Services, Use
-from server.manifest import Manifest
-from server.media import Upload
-from server.people import Device
 from server.problems import Problem
+from server.receiving import Check, Reception
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,checksum,expiration,termination"
@@ -32,10 +31,10 @@ CHECKSUMS: dict[str, Callable[[], Any]] = {
     "sha256": hashlib.sha256,
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),  # tus obliges servers to know it
 }
-_BLOCK_BYTES = 1 << 20  # bytes of a request held in memory before they are written
+_BLOCK_BYTES = 512 << 10  # at most two of a request are in memory
 
 
-def _require_version(request: Request) -> None:
+async def _require_version(request: Request) -> None:
     if request.headers.get("tus-resumable") != VERSION:
         raise Problem(
             412,
@@ -108,65 +107,63 @@ async def append(
     """
     if request.headers.get("content-type") != "application/offset+octet-stream":
         raise Problem(415, "content-type", "send application/offset+octet-stream")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Problem(415, "content-encoding", "send the bytes of the file as they are")
     start = _whole(request.headers.get("upload-offset"), "Upload-Offset")
+    length = _length(request)
+    place = (device.id, snippet_id, name)
     check = _checksum(request.headers.get("upload-checksum"))
-    manifest = await anyio.to_thread.run_sync(services.custody.manifest, device.id, snippet_id)
-    return await _append(request, services, device, manifest, name, start, check)
+    begin = partial(Reception, services.custody, services.media, place, start, length, check)
+    blocks = _blocks(request)
+    first = await anext(blocks)
+    if len(first) == length:  # all of it: one thread does everything
+        size = await run_sync(_at_once, begin, first)
+    else:
+        size = await _block_by_block(await run_sync(begin), first, blocks)
+    return _answer(204, {"Upload-Offset": str(size), **_expires(services)})
 
 
-async def _append(
-    request: Request,
-    services: Services,
-    device: Device,
-    manifest: Manifest,
-    name: str,
-    start: int,
-    check: tuple[Any, bytes] | None,
-) -> Response:
-    file = manifest.file(name)
-    with services.media.upload(device.id, manifest.snippet_id, name) as upload:
-        if upload.size != start:
-            raise Problem(
-                409,
-                "wrong-offset",
-                f"{name} has come as far as byte {upload.size}, not {start}",
-                headers={"Upload-Offset": str(upload.size)},
-            )
-        services.media.require_room(min(file.bytes - start, _length(request)))
-        try:
-            await _receive(request, upload, file.bytes, check)
-        except (ClientDisconnect, Problem):
-            await anyio.to_thread.run_sync(upload.sync)
-            raise
-        if check is not None and not hmac.compare_digest(check[0].digest(), check[1]):
-            upload.truncate(start)
-            raise Problem(460, "checksum", "the bytes are not what Upload-Checksum says")
-        await anyio.to_thread.run_sync(upload.sync)
-        return _answer(204, {"Upload-Offset": str(upload.size), **_expires(services)})
-
-
-async def _receive(
-    request: Request, upload: Upload, length: int, check: tuple[Any, bytes] | None
-) -> None:
-    """Append the body in blocks; a cut or an overlong one keeps what belongs to the file."""
+async def _blocks(request: Request) -> AsyncIterator[bytearray]:
+    """The body in large blocks; of one that is cut also what came, and then ClientDisconnect."""
     block = bytearray()
-
-    async def write() -> None:
-        if block:
-            await anyio.to_thread.run_sync(upload.append, bytes(block))
-            block.clear()
-
     try:
         async for chunk in request.stream():
-            if upload.size + len(block) + len(chunk) > length:
-                raise Problem(413, "too-long", f"the file was announced with {length} bytes")
-            if check is not None:
-                check[0].update(chunk)
             block += chunk
             if len(block) >= _BLOCK_BYTES:
-                await write()
-    finally:
-        await write()
+                yield block
+                block = bytearray()
+    except ClientDisconnect:
+        yield block
+        raise
+    yield block
+
+
+def _at_once(begin: Callable[[], Reception], body: bytearray) -> int:
+    reception = begin()
+    try:
+        reception.take(body)
+        return reception.finish()
+    except BaseException:
+        reception.cut()
+        raise
+
+
+async def _block_by_block(
+    reception: Reception, block: bytearray, blocks: AsyncIterator[bytearray]
+) -> int:
+    """A block is written and hashed while the next one comes."""
+    try:
+        writing = asyncio.ensure_future(run_sync(reception.take, block))
+        try:
+            async for block in blocks:
+                await writing
+                writing = asyncio.ensure_future(run_sync(reception.take, block))
+        finally:
+            await writing
+        return await run_sync(reception.finish)
+    except BaseException:
+        reception.cut()  # here and now: whoever cancels this may not wait
+        raise
 
 
 @router.delete("/{snippet_id}/{name}", status_code=204, summary="Let go of an unfinished file")
@@ -210,7 +207,7 @@ def _metadata(given: str) -> dict[str, str]:
     return found
 
 
-def _checksum(given: str | None) -> tuple[Any, bytes] | None:
+def _checksum(given: str | None) -> Check | None:
     if given is None:
         return None
     name, _, value = given.partition(" ")
