@@ -54,6 +54,11 @@ __all__ = [
 SEQUENCES = 1 << 32
 COMMANDS = ("set_camera", "set_leds", "set_indicator", "haptic", "sleep", "reboot", "get_info")
 """Bodies the MCU answers with an Ack."""
+EARLY = 256
+"""Events that may wait for an earlier one; the MCU keeps fewer."""
+WINDOW = 4
+"""No command is sent so many after one still unanswered. While one waits for its answer, at most six
+others can then be carried out after it, and the MCU remembers eight: it knows each that comes again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +76,10 @@ class LinkSettings:
 @dataclass(slots=True)
 class _Pending:
     packet: bytes
-    due_ns: int
-    tries: int
+    number: int
+    """Of the command, counted from 0."""
+    due_ns: int = 0
+    tries: int = 0
 
 
 @dataclass(slots=True)
@@ -105,6 +112,8 @@ class Link:
     _expected: int | None = None
     _their_boot: int | None = None
     _next_event: int | None = None
+    _early: dict[int, wire.Packet] = field(default_factory=dict)
+    _commands: int = 0
     _confirm: bool = False
     _pending: dict[int, _Pending] = field(default_factory=dict)
     _heard_ns: int = 0
@@ -139,15 +148,17 @@ class Link:
     def command(self, now_ns: int, **body: object) -> int:
         """Send one command (`haptic=wire.Haptic(...)`); its sequence number comes back in `Answered`.
 
-        Raises IllegalMoveError if the link is not ready or the body is not a command.
+        It waits its turn while `WINDOW` later ones than the oldest unanswered have been sent. Raises
+        IllegalMoveError if the link is not ready or the body is not a command.
         """
         ((kind, message),) = body.items()
         if kind not in COMMANDS or self.state is not State.READY:
             raise IllegalMoveError(f"{kind} while {self.state}")
         sequence = self._sequence
-        packet = self._send(now_ns, **{kind: message})
-        due_ns = now_ns + round(self.settings.retry_after_ms * 1e6)
-        self._pending[sequence] = _Pending(packet=packet, due_ns=due_ns, tries=1)
+        packet = self._framed(now_ns, **{kind: message})
+        self._pending[sequence] = _Pending(packet=packet, number=self._commands)
+        self._commands += 1
+        self._try_commands(now_ns)
         return sequence
 
     def receive(self, chunk: bytes, now_ns: int) -> list[Event]:
@@ -183,7 +194,7 @@ class Link:
                 self._greet(now_ns, reply=False)
         if self.state is State.READY:
             self._beat(now_ns)
-            events += self._retry(now_ns)
+            events += self._try_commands(now_ns)
         return events
 
     def _take(self, packet: wire.Packet, now_ns: int) -> list[Event]:
@@ -206,11 +217,14 @@ class Link:
             return events
         if kind == "heartbeat":
             return events
-        if packet.event and not self._is_next_event(packet, events):
-            return events
+        if packet.event:
+            return events + self._event(packet, now_ns)
+        return [*events, self._telemetry(packet, now_ns)]
+
+    def _telemetry(self, packet: wire.Packet, now_ns: int) -> Telemetry:
         fit = self.clock.fit
         stamp_ns = now_ns if fit is None else min(now_ns, fit.host_ns(packet.t_us))
-        return [*events, Telemetry(t_ns=stamp_ns, packet=packet, stamped=fit is not None)]
+        return Telemetry(t_ns=stamp_ns, packet=packet, stamped=fit is not None)
 
     def _hello(self, packet: wire.Packet, now_ns: int) -> list[Event]:
         hello = packet.hello
@@ -225,6 +239,7 @@ class Link:
             self.counts.restarts += 1
             self.clock.reset()
             self._expected = self._next_event = None
+            self._early.clear()
             events += self._abandon("the microcontroller restarted")
             events.append(Restarted(name=hello.name))
         self._their_boot = hello.boot
@@ -248,20 +263,31 @@ class Link:
         self.counts.lost += ahead
         return [Lost(count=ahead)] if ahead else []
 
-    def _is_next_event(self, packet: wire.Packet, events: list[Event]) -> bool:
-        """Whether this event is the next one; others come again. Appends what the MCU gave up."""
+    def _event(self, packet: wire.Packet, now_ns: int) -> list[Event]:
+        """Events in the order of their numbers, each once; one that comes too early waits for the rest."""
         self._confirm = True
+        events: list[Event] = []
         oldest = max(1, packet.oldest_event)
-        if self._next_event is None:
-            self._next_event = oldest
-        elif self._next_event < oldest:
-            self.counts.events_lost += oldest - self._next_event
-            events.append(EventsLost(count=oldest - self._next_event))
-            self._next_event = oldest
-        if packet.event != self._next_event:
-            return False
-        self._next_event += 1
-        return True
+        upto = self._next_event or oldest
+        if upto <= packet.event < oldest + EARLY:
+            self._early[packet.event] = packet
+        given_up = 0
+        while True:
+            known = self._early.pop(upto, None)
+            if known is not None:
+                events.append(self._telemetry(known, now_ns))
+                upto += 1
+            elif upto < oldest:
+                known_from = min([oldest, *self._early])
+                given_up += known_from - upto
+                upto = known_from
+            else:
+                break
+        self._next_event = upto
+        if given_up:
+            self.counts.events_lost += given_up
+            events.insert(0, EventsLost(count=given_up))
+        return events
 
     def _acknowledged(self, ack: wire.Ack) -> list[Event]:
         if self._pending.pop(ack.of_sequence, None) is None:
@@ -290,19 +316,21 @@ class Link:
             self._time_ns = now_ns
             self._send(now_ns, time_request=wire.TimeRequest(host_us=now_ns // 1000))
 
-    def _retry(self, now_ns: int) -> list[Event]:
+    def _try_commands(self, now_ns: int) -> list[Event]:
+        """Send what is due for the first time or again; give up what had all its tries."""
         events: list[Event] = []
         for sequence, pending in list(self._pending.items()):
-            if now_ns < pending.due_ns:
+            oldest = next(iter(self._pending.values())).number
+            if now_ns < pending.due_ns or pending.number - oldest >= WINDOW:
                 continue
             if pending.tries >= self.settings.tries:
                 del self._pending[sequence]
                 text = f"no answer to {pending.tries} tries"
                 events.append(Answered(sequence=sequence, result=None, text=text))
                 continue
+            self.counts.retried += pending.tries > 0
             pending.tries += 1
             pending.due_ns = now_ns + round(self.settings.retry_after_ms * 1e6)
-            self.counts.retried += 1
             self._out += pending.packet
         return events
 
@@ -316,12 +344,14 @@ class Link:
         hello = wire.Hello(digest=self.digest, name=self.settings.name, reply=reply, boot=self.boot)
         self._send(now_ns, hello=hello)
 
-    def _send(self, now_ns: int, **body: object) -> bytes:
+    def _send(self, now_ns: int, **body: object) -> None:
+        self._out += self._framed(now_ns, **body)
+
+    def _framed(self, now_ns: int, **body: object) -> bytes:
+        """A packet with the next sequence number, ready for the line."""
         packet = wire.Packet(sequence=self._sequence, t_us=now_ns // 1000, **body)  # type: ignore[arg-type]
         self._sequence = (self._sequence + 1) % SEQUENCES
-        framed = encode(packet.SerializeToString())
-        self._out += framed
-        return framed
+        return encode(packet.SerializeToString())
 
     def _move(self, move: Move, why: str) -> list[Event]:
         before = self.state

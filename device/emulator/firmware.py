@@ -156,7 +156,7 @@ class Firmware:
         self.line.close()
         self.hardware.close()
         try:
-            self.process.wait(timeout=2)
+            self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

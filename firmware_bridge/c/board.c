@@ -17,6 +17,7 @@
  * A restart is a real one: the program runs itself anew, with a clock that begins again. */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -315,6 +316,7 @@ int main(int argc, char **argv)
 {
     static board self = {.line_in = STDIN_FILENO, .line_out = STDOUT_FILENO, .hardware = -1};
 
+    signal(SIGPIPE, SIG_IGN); /* a line that is hung up is an error of `write`, not the end */
     self.arguments = argv;
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *value = argv[i + 1];

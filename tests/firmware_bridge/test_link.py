@@ -173,9 +173,9 @@ def test_events_come_once_and_in_order_and_are_confirmed() -> None:
     assert confirmed(link) == 1
     assert buttons(link.receive(event_packet(3, 3, 2, button=30), 2)) == []  # 2 is missing
     assert confirmed(link) == 1
-    again = event_packet(4, 2, 2, button=20) + event_packet(5, 3, 2, button=30)
-    assert buttons(link.receive(again, 3)) == [20, 30]
+    assert buttons(link.receive(event_packet(4, 2, 2, button=20), 3)) == [20, 30]
     assert confirmed(link) == 3
+    assert buttons(link.receive(event_packet(5, 3, 2, button=30), 3)) == []
     assert buttons(link.receive(event_packet(6, 3, 3, button=30), 4)) == []
     assert confirmed(link) == 3  # the last confirmation was lost
 
@@ -186,6 +186,24 @@ def test_events_the_board_had_to_give_up_are_counted() -> None:
     events = link.receive(event_packet(2, 9, 9, button=9), 2)
     assert events[0] == EventsLost(count=7) and buttons(events) == [9]
     assert link.counts.events_lost == 7
+    link.receive(event_packet(3, 12, 10, button=12), 3)  # waits for 10 and 11
+    assert buttons(link.receive(event_packet(4, 13, 11, button=13), 4)) == []  # 10 is given up
+    assert buttons(link.receive(event_packet(5, 11, 11, button=11), 5)) == [11, 12, 13]
+    assert link.counts.events_lost == 8
+    assert buttons(link.receive(event_packet(6, 10**9, 10**9, button=1), 6)) == [1]
+
+
+def test_no_more_commands_are_under_way_than_the_board_remembers() -> None:
+    link = ready()
+    numbers = [link.command(0, haptic=wire.Haptic(duration_ms=k)) for k in range(20)]
+    assert [p.sequence for p in sent(link)] == numbers[:4]
+    for number in numbers[1:4]:  # the first stays unanswered: nothing new may be sent
+        link.receive(packet(number, ack=wire.Ack(of_sequence=number)), 1)
+    link.tick(50 * MS)
+    assert not [p for p in sent(link) if p.HasField("haptic")]
+    link.receive(packet(30, ack=wire.Ack(of_sequence=numbers[0])), 60 * MS)
+    link.tick(61 * MS)
+    assert [p.sequence for p in sent(link) if p.HasField("haptic")] == numbers[4:8]
 
 
 @settings(max_examples=200)
