@@ -68,8 +68,8 @@ class LinkSettings:
     heartbeat_every_ms: float = 1000.0
     time_every_ms: float = 1000.0
     retry_after_ms: float = 100.0
-    tries: int = 8
-    """With 1 % of bytes damaged a 40-byte command fails one time in three; eight tries leave 2e-4."""
+    tries: int = 20
+    """With 1 % of bytes damaged four commands in ten need another try (25 bytes there, 25 back)."""
     silence_ms: float = 3000.0
 
 

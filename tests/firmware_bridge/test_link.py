@@ -113,10 +113,10 @@ def test_a_command_nobody_answers_ends_and_says_so() -> None:
     link = ready()
     number = link.command(0, sleep=wire.Sleep(duration_ms=1))
     events: list[Event] = []
-    for t_ms in range(0, 2000, 50):
+    for t_ms in range(0, 4000, 50):
         link.receive(packet(1, worn=wire.Worn()), t_ms * MS)  # the line is alive, the answer is not
         events += [e for e in link.tick(t_ms * MS) if isinstance(e, Answered)]
-    assert events == [Answered(sequence=number, result=None, text="no answer to 8 tries")]
+    assert events == [Answered(sequence=number, result=None, text="no answer to 20 tries")]
 
 
 def test_silence_goes_back_to_greeting_and_the_same_board_goes_on() -> None:

@@ -84,8 +84,8 @@ def measure(
     ours = _through_terminal(sent, _read_link)
     codec = _through_terminal(sent, _read_codec)
     theirs = _through_terminal(sent[:peer_frames], _read_peer)
-    cpu_us = ours.cpu_s * 1e6 / frames
-    peer_us = theirs.cpu_s * 1e6 / peer_frames
+    cpu_us = ours.cpu_s * 1e6 / max(1, len(ours.frames))
+    peer_us = theirs.cpu_s * 1e6 / max(1, len(theirs.frames))
     result: dict[str, Any] = {
         "frames_per_s": len(ours.frames) / ours.wall_s,
         "cpu_us_per_frame": cpu_us,
@@ -117,7 +117,8 @@ def _packet(number: int, rng: random.Random) -> wire.Packet:
     return wire.Packet(sequence=number, t_us=number * 1000, eye_chunk=chunk)
 
 
-Reader = Callable[[int, list[wire.Packet]], Received]
+Reader = Callable[[int, list[wire.Packet], Callable[[], None]], Received]
+"""Terminal, what will be sent, and what starts the sending: an opened port throws away what it finds."""
 
 
 def _through_terminal(sent: list[wire.Packet], read: Reader) -> Received:
@@ -127,9 +128,8 @@ def _through_terminal(sent: list[wire.Packet], read: Reader) -> Received:
     master, slave = pty.openpty()
     tty.setraw(slave)
     writer = threading.Thread(target=_write, args=(master, line), daemon=True)
-    writer.start()
     try:
-        return read(slave, sent)
+        return read(slave, sent, writer.start)
     finally:
         writer.join(timeout=10)
         os.close(slave)
@@ -168,8 +168,9 @@ def _read_chunks(
     return received
 
 
-def _read_link(slave: int, sent: list[wire.Packet]) -> Received:
+def _read_link(slave: int, sent: list[wire.Packet], begin: Callable[[], None]) -> Received:
     received, link = Received(), Link()
+    begin()
     link.open(time.monotonic_ns())
 
     def take(chunk: bytes) -> None:
@@ -180,8 +181,9 @@ def _read_link(slave: int, sent: list[wire.Packet]) -> Received:
     return _read_chunks(slave, received, len(sent), take)
 
 
-def _read_codec(slave: int, sent: list[wire.Packet]) -> Received:
+def _read_codec(slave: int, sent: list[wire.Packet], begin: Callable[[], None]) -> Received:
     received, decoder = Received(), Decoder()
+    begin()
 
     def take(chunk: bytes) -> None:
         for payload in decoder.feed(chunk):
@@ -192,11 +194,12 @@ def _read_codec(slave: int, sent: list[wire.Packet]) -> Received:
     return _read_chunks(slave, received, len(sent), take)
 
 
-def _read_peer(slave: int, sent: list[wire.Packet]) -> Received:
+def _read_peer(slave: int, sent: list[wire.Packet], begin: Callable[[], None]) -> Received:
     import serial  # here: only the bench's peer needs it
 
     received = Received()
-    with serial.Serial(os.ttyname(slave), timeout=2) as port:
+    with serial.Serial(os.ttyname(slave), timeout=30) as port:
+        begin()
         wall_s, cpu_s = time.perf_counter(), time.thread_time()
         while len(received.frames) < len(sent):
             frame = port.read_until(b"\x00")
