@@ -30,6 +30,7 @@ VERBS = {
     "energy": ("tools.energy", "Joules of a wearing hour, by component, against always-on."),
     "models": ("tools.models", "List the networks that ship: version, size, figures, licence."),
     "pair": ("tools.pair", "Make these glasses known to a companion server."),
+    "reanalyse": ("tools.reanalyse", "A folder of recordings again, in parallel; one table."),
     "record": ("tools.record", "Convert any recording to a Beheld session (MCAP)."),
     "replay": ("tools.replay", "Replay a recording through the glasses' own loop."),
     "run": ("tools.run", "Run the glasses: cameras, microcontroller, the loop."),

@@ -47,6 +47,20 @@ def open_source(path: str | Path) -> Source:
     raise InputError(f"{place}: {_found(place)}; a recording is one of: {', '.join(_kinds())}")
 
 
+def is_recording(place: Path) -> bool:
+    """Whether this file or folder is one recording, without opening it.
+
+    A folder of Lund trials is many; `open_source` takes the first of them.
+    """
+    if place.is_file():
+        return place.suffix in (".mcap", ".mat") or _magic(place)
+    return place.is_dir() and any(
+        getattr(importlib.import_module(module), recognises)(place)
+        for kind, (module, recognises, _) in SOURCES.items()
+        if kind != "lund2013"
+    )
+
+
 def _emulator(text: str) -> Source:
     seed = text.partition(":")[2] or "1"
     if not seed.isdigit():
