@@ -295,10 +295,12 @@ class EmulatedBoard:
         message = reading(
             Reading.EYE, *size, frame.exposure_us or 0, which=number, data=small.tobytes()
         )
-        if self.sense(message):
-            self.counts.eye_frames += 1
-            self.eye_times_ns.append(time.monotonic_ns())
-        if self.frames.watched(frame.eye):
+        # An eye camera hangs at the processor or at the microcontroller, never at both.
+        if not self.frames.watched(frame.eye):
+            if self.sense(message):
+                self.counts.eye_frames += 1
+                self.eye_times_ns.append(time.monotonic_ns())
+        else:
             at_ns = time.monotonic_ns()
             self.frames.show(frame.eye, frame.seq, at_ns, frame.exposure_us or 0, pixels)
 

@@ -95,6 +95,18 @@ def calibration(settings: LiveSettings) -> Iterator[Finding]:
         remedy = "calibrate again with 'beheld calibrate'"
         yield Finding(name="calibration", good=False, found=str(error), remedy=remedy)
         return
+    for view in fitted.cameras:
+        camera = settings.eye_left if view.camera[0] == "left" else settings.eye_right
+        size = (camera.width_px, camera.height_px)
+        size = size[::-1] if camera.rotate_deg in (90, 270) else size
+        if camera.device and size != (view.width_px, view.height_px):
+            found = (
+                f"made at {view.width_px}x{view.height_px}, the {view.camera[0]} eye camera gives "
+                f"{size[0]}x{size[1]}"
+            )
+            remedy = "set the camera's width_px and height_px to it, or calibrate again"
+            yield Finding(name="calibration", good=False, found=found, remedy=remedy)
+            return
     yield Finding(name="calibration", good=True, found=f"of {fitted.wearer}")
 
 

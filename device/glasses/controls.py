@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from device.glasses.settings import LiveSettings
 from device.posture import Posture
 from device.sources.camera import SceneCamera
-from device.types import CameraMode, Value
+from device.types import CameraMode, SceneFrame, Value
 
 
 class Controls:
@@ -60,6 +60,10 @@ class LiveSceneCamera(SceneCamera):
     def __init__(self, controls: Controls, settle_ms: float) -> None:
         super().__init__(start_ns=round(settle_ms * 1e6))
         self._controls = controls
+
+    def take(self, frame: SceneFrame) -> SceneFrame | None:
+        """A frame that was on its way when the camera was switched off is not taken."""
+        return None if self.mode is CameraMode.OFF else super().take(frame)
 
     def __call__(self, value: Value) -> None:
         if self._controls.private:

@@ -29,7 +29,7 @@ from device.sources.camera_feed import CameraFeed
 from device.sources.frame_socket import FrameSocket
 from device.sources.v4l2 import V4l2Camera
 from device.sources.video_camera import CameraCounts, CameraSensor, CameraSettings, Driver, Wanted
-from device.types import Capture, SessionHeader, Value
+from device.types import Capture, Eye, SessionHeader, Value
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def assemble(settings: LiveSettings, models: Mapping[str, Model] | None = None) 
     clock = Clock.now()
     controls = Controls(settings)
     header = new_header(settings)
-    board = Board(settings.board, clock)
+    board = Board(settings.board, clock, eyes=eyes_on_board(settings))
     wearer = Wearer(board, settings)
     cameras: dict[str, CameraCounts] = {}
     feeds: dict[str, CameraFeed] = {}
@@ -208,6 +208,15 @@ def load_calibration(settings: LiveSettings) -> Calibration | None:
     """The wearer's calibration. Raises ConfigError or InputError if it cannot be used."""
     path = settings.glasses.calibration
     return Calibration.load(Path(path).expanduser()) if path else None
+
+
+def eyes_on_board(settings: LiveSettings) -> frozenset[Eye]:
+    """Eyes whose camera is the microcontroller's own."""
+    cameras: tuple[tuple[Eye, CameraSettings], ...] = (
+        ("left", settings.eye_left),
+        ("right", settings.eye_right),
+    )
+    return frozenset(eye for eye, camera in cameras if camera.device == "board")
 
 
 def camera_watches(

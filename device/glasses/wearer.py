@@ -118,6 +118,8 @@ class Wearer:
         if not scene.device:
             return
         rate_hz = scene.rate_hz * self._settings.posture.scene_rate(self._posture)
+        if mode is CameraMode.LOW:
+            rate_hz = min(rate_hz, self._settings.camera.low_rate_hz)
         message = wire.SetCamera(
             camera=wire.CAMERA_SCENE,
             mode=MODES[mode],

@@ -79,6 +79,8 @@ class Board:
     settings: BoardSettings
     clock: Clock
     on_privacy: Callable[[bool], None] = lambda on: None
+    eyes: frozenset[Eye] = frozenset({"left", "right"})
+    """Eyes whose pictures come over the line; those of others are not taken, they would come twice."""
     counts: BoardCounts = field(default_factory=BoardCounts)
     link: Link = field(default_factory=Link)
     """Outlives the line: after a replug it knows which events it has had."""
@@ -282,6 +284,9 @@ class BoardSensor:
                 log.info("microcontroller's information", extra=extra)
 
     def _eye(self, t_ns: int, chunk: wire.EyeChunk) -> Iterator[Value]:
+        eye: Eye = "right" if chunk.eye == wire.EYE_RIGHT else "left"
+        if eye not in self._board.eyes:
+            return
         key = (chunk.eye, chunk.camera)
         picture = self._eyes.get(key)
         if picture is None or picture.frame != chunk.frame:
@@ -291,7 +296,6 @@ class BoardSensor:
         if not picture.put(chunk):
             return
         del self._eyes[key]
-        eye: Eye = "right" if chunk.eye == wire.EYE_RIGHT else "left"
         shape = (picture.height_px, picture.width_px)
         yield EyeFrame(
             t_ns=self._t_ns(picture.t_ns),

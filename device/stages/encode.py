@@ -71,6 +71,7 @@ class EncodeStage:
                 self._hold(value)
                 return self._flush() if self._mode is CameraMode.FULL else ()
             case SceneFrame():
+                self._held.clear()  # a video does not go back in time
                 return self._encode(value)
             case CameraRequest():
                 self._mode = value.mode

@@ -6,13 +6,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from device.errors import StorageError
+from device.glasses.controls import Controls
 from device.glasses.session import guarded
 from device.glasses.settings import LiveSettings
 from device.record import SessionSource
-from device.types import CameraMode, CameraRequest, DeviceEvent, EyeFrame, Value
+from device.types import CameraMode, CameraRequest, DeviceEvent, EyeFrame, SceneFrame, Value
 from firmware_bridge import wire_pb2 as wire
 from tests.glasses.conftest import Running
 from tests.glasses.python_board import PythonBoard
@@ -183,3 +185,15 @@ def order(board: PythonBoard) -> list[str]:
         elif kind == "set_leds":
             said.append("leds")
     return said
+
+
+def test_a_frame_on_its_way_when_the_scene_camera_is_switched_off_is_not_taken(
+    settings: LiveSettings,
+) -> None:
+    camera = Controls(settings).scene
+    frame = SceneFrame(t_ns=9 * 10**8, seq=1, pixels=np.zeros((480, 640, 3), np.uint8))
+    assert camera.take(frame) is None
+    camera(CameraRequest(t_ns=1, mode=CameraMode.FULL, why="test"))
+    assert camera.take(frame) is frame
+    camera(CameraRequest(t_ns=2, mode=CameraMode.OFF, why="test"))
+    assert camera.take(frame) is None

@@ -16,6 +16,7 @@ BENCHES = {
     "faults": ("tools.bench.faults", "Live runs on emulated glasses, a fault in each."),
     "gaze": ("tools.bench.gaze", "Gaze from our pupils against a recording's own gaze."),
     "install": ("tools.bench.install", "Size of wheel and installation, time to a served page."),
+    "live": ("tools.bench.live", "The live run on the emulated glasses, in real time."),
     "pipeline": ("tools.bench.pipeline", "Speed and CPU of the whole loop against always-on."),
     "pupil": ("tools.bench.pupil", "Pupil centre, mask and blinks against pupil-detectors."),
     "server": ("tools.bench.server", "Uploads, memory and search of the server against peers."),
