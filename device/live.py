@@ -180,11 +180,14 @@ class Live:
         *,
         boxes: Boxes | None = None,
         watchdog: WatchdogSettings | None = None,
+        admit: Callable[[Value], bool] = lambda value: True,
     ) -> None:
+        """What `admit` refuses never reaches the loop: frames taken while nothing may be seen."""
         self.header = header
         self.camera = camera
         self.boxes = boxes or Boxes()
         self._clock = clock
+        self._admit = admit
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         settings = watchdog or WatchdogSettings()
@@ -210,7 +213,7 @@ class Live:
         patience_ns: int | None = None
         while True:
             values = self.boxes.take(timeout_s=0.05)
-            yield from values
+            yield from filter(self._admit, values)
             if values:
                 continue
             if self._stopping.is_set() and patience_ns is None:

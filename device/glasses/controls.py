@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from device.glasses.settings import LiveSettings
 from device.posture import Posture
 from device.sources.camera import SceneCamera
-from device.types import CameraMode, SceneFrame, Value
+from device.types import CameraMode, EyeFrame, SceneFrame, Value
 
 
 class Controls:
@@ -27,6 +27,11 @@ class Controls:
         if on:
             self.scene.ready(False)
         self.changed()
+
+    def admits(self, value: Value) -> bool:
+        """Whether the loop may have it. Frames may still be on their way when the switch is closed, and
+        the switch's own stamp may lie before theirs."""
+        return not (self.private and isinstance(value, EyeFrame | SceneFrame))
 
     def set_posture(self, posture: Posture) -> None:
         """Other rates from the next frame on."""

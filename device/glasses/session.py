@@ -82,7 +82,9 @@ def assemble(settings: LiveSettings, models: Mapping[str, Model] | None = None) 
     if settings.board.port:
         # The link notices silence itself: a microcontroller may have nothing to say for a while.
         sensors["board"] = Watch(open=board.open, expected=lambda: False)
-    live = Live(header, controls.scene, sensors, clock, watchdog=settings.watchdog)
+    live = Live(
+        header, controls.scene, sensors, clock, watchdog=settings.watchdog, admit=controls.admits
+    )
 
     def privacy(on: bool) -> None:
         controls.set_private(on)
