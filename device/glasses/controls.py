@@ -95,6 +95,9 @@ class EyeWanted:
     def settled(self, t_ns: int) -> bool:
         return not self.controls.private
 
+    def every_frame(self) -> bool:
+        return self.controls.posture is Posture.NORMAL
+
 
 @dataclass(frozen=True, slots=True)
 class SceneWanted:
@@ -110,3 +113,7 @@ class SceneWanted:
 
     def settled(self, t_ns: int) -> bool:
         return not self.controls.private and self.controls.scene.awake(t_ns)
+
+    def every_frame(self) -> bool:
+        full = self.controls.scene.mode is CameraMode.FULL
+        return full and self.controls.posture is Posture.NORMAL

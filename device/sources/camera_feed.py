@@ -49,6 +49,8 @@ class CameraFeed:
     def __init__(self, source: str) -> None:
         self._source = source
         self.faults: dict[str, str] = {}
+        self.ended = False
+        """A camera has found the feeding process gone."""
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._memory: mmap.mmap | None = None
@@ -59,7 +61,7 @@ class CameraFeed:
         if self.faults.get(role) == "unplugged":
             raise LinkError("no such camera")
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
+            if self._process is None or self.ended or self._process.poll() is not None:
                 self._shut()
                 self._begin()
         pipe = self._pipes[role]
@@ -86,6 +88,7 @@ class CameraFeed:
             self._shut()
 
     def _begin(self) -> None:
+        self.ended = False
         with tempfile.TemporaryFile() as file:
             file.truncate(_RING_BYTES * len(ROLES))
             self._memory = mmap.mmap(file.fileno(), _RING_BYTES * len(ROLES))
@@ -140,6 +143,7 @@ class FeedCamera:
         if line is None:
             return None
         if len(line) < FILLED.size:
+            self._feed.ended = True
             raise LinkError("the feed has ended")
         return self._copy(*FILLED.unpack(line))
 

@@ -98,6 +98,10 @@ class Wanted(Protocol):
         """Whether a frame of that time is to be used."""
         ...
 
+    def every_frame(self) -> bool:
+        """Whether each frame of the sensor should come: not at a reduced rate."""
+        ...
+
 
 @dataclass(slots=True)
 class CameraSensor:
@@ -112,6 +116,7 @@ class CameraSensor:
     counts: CameraCounts = field(default_factory=CameraCounts)
     _driver: Driver | None = None
     _rate_hz: float = 0.0
+    _every: bool = False
     _seq: int | None = None
     _last_ns: int = 0
 
@@ -120,7 +125,7 @@ class CameraSensor:
         rate_hz = self.wanted.rate_hz()
         if rate_hz != self._rate_hz:
             self.close()
-            self._rate_hz = rate_hz
+            self._rate_hz, self._last_ns = rate_hz, 0
         if rate_hz <= 0:
             self.wanted.wait(0.2)
             return ()
@@ -136,7 +141,8 @@ class CameraSensor:
             driver.close()
 
     def _take(self, shot: Shot, rate_hz: float) -> Sequence[Value]:
-        if self._seq is not None and shot.seq > self._seq + 1:
+        before, self._every = self._every, self.wanted.every_frame()
+        if self._seq is not None and shot.seq > self._seq + 1 and before and self._every:
             self.counts.dropped += shot.seq - self._seq - 1
         self._seq = shot.seq
         t_ns = shot.monotonic_ns - self.clock.start_ns

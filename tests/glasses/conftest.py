@@ -28,7 +28,7 @@ from device.watchdog import WatchdogSettings
 from tests.glasses.python_board import PythonBoard
 from tools.record import record
 
-PATIENT = WatchdogSettings(silent_s=1.0, opening_s=20.0, retry_s=0.1, restarts=20)
+PATIENT = WatchdogSettings(silent_s=15.0, opening_s=30.0, retry_s=0.1, restarts=20)
 
 
 @pytest.fixture
