@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from device.errors import InputError
 
@@ -43,6 +47,22 @@ MOVES = {
 """The legal moves; a missing one is a fault of ours. UPLOADING to itself: resumed after a kill."""
 
 
+UNDELIVERED = (S.QUEUED, S.UPLOADING, S.VERIFYING, S.WAITING)
+
+NEXT_STEP = {
+    S.QUEUED: "goes with the next round",
+    S.UPLOADING: "goes on where it was",
+    S.VERIFYING: "goes on where it was",
+    S.RECEIPTED: "is let go here",
+    S.DELETABLE: "is let go here, unless it shall stay (--keep)",
+    S.DELETED: "nothing; the server has it",
+    S.WAITING: "is tried again by itself",
+    S.REFUSED: "stays here; look at the reason, then 'beheld sync --retry-refused'",
+}
+"""What happens next, in plain words."""
+MOST_TOLD = 200
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncRow:
     """Where one snippet stands. Wall-clock seconds, because it outlives the program."""
@@ -54,6 +74,30 @@ class SyncRow:
     next_try_s: float = 0.0
     receipt: str = ""
     signature: str = ""
+
+
+def plain_row(row: SyncRow) -> dict[str, Any]:
+    """A row for people and for the server; the time of the next try in UTC, if there is one."""
+    waits = row.state is S.WAITING
+    when = datetime.fromtimestamp(row.next_try_s, UTC) if waits else None
+    return {
+        "snippet_id": row.snippet_id,
+        "state": row.state.value,
+        "reason": row.reason,
+        "attempts": row.attempts,
+        "next_step": NEXT_STEP[row.state],
+        "next_try_utc": when.isoformat(timespec="seconds") if when else None,
+    }
+
+
+def sync_document(rows: Sequence[SyncRow], now_s: float) -> dict[str, Any]:
+    """Where all snippets stand: how many in each state, and those that are still here."""
+    here = [row for row in rows if row.state is not S.DELETED]
+    return {
+        "at_utc": datetime.fromtimestamp(now_s, UTC).isoformat(timespec="seconds"),
+        "counts": dict(Counter(row.state.value for row in rows)),
+        "snippets": [plain_row(row) for row in here[:MOST_TOLD]],
+    }
 
 
 def sealed(spool: Path) -> list[Path]:

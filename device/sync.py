@@ -15,17 +15,28 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from device.codec import dumps
 from device.errors import StorageError, SyncError
 from device.identity import MANIFEST as PURPOSE
 from device.identity import Credentials, Identity, signed_by, write_private
-from device.journal import JOURNAL, MOVES, SyncRow, SyncState, read_row, sealed, status
+from device.journal import (
+    JOURNAL,
+    MOVES,
+    UNDELIVERED,
+    SyncRow,
+    SyncState,
+    read_row,
+    sealed,
+    status,
+    sync_document,
+)
 from device.sealing import EXTENSION
 from device.session_report import send_reports
 from device.upload import FIRST, Later, Receipt, Refused, Uplink, believe
@@ -58,6 +69,22 @@ class SyncReport:
     reasons: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Round:
+    """What one round shares among its snippets."""
+
+    uplink: Uplink
+    report: SyncReport
+    progress: Callable[[int], None]
+    offsets: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Snippets whose previews are on the server: how far each of their files had come before."""
+    outage: Later | None = None
+    """Why nothing more is tried in this round."""
+
+
+_Part = Callable[[Path, SyncRow, _Round], SyncRow]
+
+
 class Syncer:
     """Moves snippets of one spool to one paired server.
 
@@ -88,7 +115,7 @@ class Syncer:
     def run_once(
         self, *, retry_refused: bool = False, progress: Callable[[int], None] = lambda n: None
     ) -> SyncReport:
-        """Try every snippet whose time has come, oldest first.
+        """Try every snippet whose time has come, oldest first: all previews, then video by video.
 
         Raises SyncError if another program syncs this spool, StorageError if it cannot be written.
         """
@@ -96,13 +123,19 @@ class Syncer:
         with self._alone():
             self._sweep()
             with self._uplink() as uplink:
-                for folder in sealed(self._spool):
+                turn = _Round(uplink, report, progress)
+                folders = sealed(self._spool)
+                for folder in folders:
                     row = read_row(self._spool, folder.name)
                     if row.state is S.REFUSED and retry_refused:
                         row = self._move(row, S.QUEUED)
-                    self._advance(folder, row, uplink, report, progress)
-                if self._may_send() is None:
+                    if row.state in UNDELIVERED and self._due(row):
+                        self._attempt(folder, row, turn, self._begin)
+                for folder in folders:
+                    self._advance(folder, read_row(self._spool, folder.name), turn)
+                if turn.outage is None and self._may_send() is None:
                     send_reports(self._spool, uplink, self._identity)
+                    self._tell(uplink)
         return report
 
     def _uplink(self) -> Uplink:
@@ -124,20 +157,14 @@ class Syncer:
 
     # --- one snippet ------------------------------------------------------------------------------
 
-    def _advance(
-        self,
-        folder: Path,
-        row: SyncRow,
-        uplink: Uplink,
-        report: SyncReport,
-        progress: Callable[[int], None],
-    ) -> None:
-        if row.state in (S.QUEUED, S.UPLOADING, S.VERIFYING, S.WAITING) and self._due(row):
-            row = self._deliver(folder, row, uplink, report, progress)
+    def _advance(self, folder: Path, row: SyncRow, turn: _Round) -> None:
+        if folder.name in turn.offsets:
+            row = self._attempt(folder, row, turn, self._finish)
         if row.state is S.RECEIPTED:
             row = self._move(row, S.DELETABLE, reason="the server has it, verified")
         if row.state is S.DELETABLE and not self._settings.keep_after_receipt:
-            self._delete(folder, row, report)
+            self._delete(folder, row, turn.report)
+        report = turn.report
         report.waiting += row.state is S.WAITING
         report.refused += row.state is S.REFUSED
         if row.state in (S.WAITING, S.REFUSED) and row.reason not in report.reasons:
@@ -148,38 +175,50 @@ class Syncer:
         left_s = row.next_try_s - self._now_s()
         return left_s <= 0 or left_s > 4 * self._settings.longest_wait_s
 
-    def _deliver(
-        self,
-        folder: Path,
-        row: SyncRow,
-        uplink: Uplink,
-        report: SyncReport,
-        progress: Callable[[int], None],
-    ) -> SyncRow:
+    def _attempt(self, folder: Path, row: SyncRow, turn: _Round, part: _Part) -> SyncRow:
+        """Do a part of a delivery; what speaks against it becomes the snippet's state."""
         try:
-            if why := self._may_send():
-                raise Later(why)
-            manifest = _manifest(folder)
-            row = self._move(row, S.UPLOADING, reason="", attempts=row.attempts + 1)
-            found = uplink.announce(folder.name, manifest, self._signature(folder, manifest))
-            if not isinstance(found, Receipt):
-                self._send(folder, manifest, found, uplink, report, progress)
-                row = self._move(row, S.VERIFYING)
-                found = uplink.commit(folder.name, manifest)
-            report.receipts += 1
-            return self._move(
-                row, S.RECEIPTED, receipt=found.text, signature=found.signature, next_try_s=0.0
-            )
+            if turn.outage is not None:
+                raise turn.outage  # nobody answered the one before: the others need not ask
+            return part(folder, row, turn)
         except Refused as refusal:
-            return self._move(row, S.REFUSED, reason=str(refusal))
+            return self._move(read_row(self._spool, folder.name), S.REFUSED, reason=str(refusal))
         except Later as later:
+            turn.outage = later if later.outage else turn.outage
+            row = read_row(self._spool, folder.name)
             damage = _damage(folder) if row.attempts > 1 else None
             if damage is not None:
                 return self._move(row, S.REFUSED, reason=damage)
-            wait_s = self._wait_s(row.attempts, later.wait_s)
-            return self._move(
-                row, S.WAITING, reason=later.reason, next_try_s=self._now_s() + wait_s
-            )
+            next_s = self._now_s() + self._wait_s(row.attempts, later.wait_s)
+            return self._move(row, S.WAITING, reason=later.reason, next_try_s=next_s)
+
+    def _begin(self, folder: Path, row: SyncRow, turn: _Round) -> SyncRow:
+        """Announce it and send what lets it be seen; the rest follows when all others are so far."""
+        if why := self._may_send():
+            raise Later(why, outage=True)
+        manifest = _manifest(folder)
+        row = self._move(row, S.UPLOADING, reason="", attempts=row.attempts + 1)
+        found = turn.uplink.announce(folder.name, manifest, self._signature(folder, manifest))
+        if isinstance(found, Receipt):
+            return self._receipted(row, found, turn)
+        self._send(folder, manifest, found, turn, previews=True)
+        turn.offsets[folder.name] = found
+        return row
+
+    def _finish(self, folder: Path, row: SyncRow, turn: _Round) -> SyncRow:
+        """Send what is left of it and have it verified."""
+        if why := self._may_send():
+            raise Later(why, outage=True)
+        manifest = _manifest(folder)
+        self._send(folder, manifest, turn.offsets[folder.name], turn, previews=False)
+        row = self._move(row, S.VERIFYING)
+        return self._receipted(row, turn.uplink.commit(folder.name, manifest), turn)
+
+    def _receipted(self, row: SyncRow, receipt: Receipt, turn: _Round) -> SyncRow:
+        turn.report.receipts += 1
+        return self._move(
+            row, S.RECEIPTED, receipt=receipt.text, signature=receipt.signature, next_try_s=0.0
+        )
 
     def _signature(self, folder: Path, manifest: bytes) -> str:
         """As it was signed when the snippet was written; signed now if nobody did so then."""
@@ -201,22 +240,27 @@ class Syncer:
         folder: Path,
         manifest: bytes,
         offsets: dict[str, int],
-        uplink: Uplink,
-        report: SyncReport,
-        progress: Callable[[int], None],
+        turn: _Round,
+        *,
+        previews: bool,
     ) -> None:
         def count(sent: int) -> None:
-            report.sent_bytes += sent
-            progress(sent)
+            turn.report.sent_bytes += sent
+            turn.progress(sent)
 
-        files = json.loads(manifest)["files"]
-        for file in sorted(
-            files, key=lambda file: file["name"].removesuffix(EXTENSION) not in FIRST
-        ):
+        names = [str(file["name"]) for file in json.loads(manifest)["files"]]
+        for name in names:
+            if (name.removesuffix(EXTENSION) in FIRST) is not previews:
+                continue
             try:
-                uplink.send(folder, file["name"], offsets.get(file["name"], 0), count)
+                turn.uplink.send(folder, name, offsets.get(name, 0), count)
             except OSError as error:
-                raise Refused(f"{folder / file['name']}: cannot be read ({error})") from error
+                raise Refused(f"{folder / name}: cannot be read ({error})") from error
+
+    def _tell(self, uplink: Uplink) -> None:
+        """Let the server know where all stands; if it will not hear it, nothing is lost."""
+        with suppress(Later, Refused):
+            uplink.tell(dumps(sync_document(status(self._spool), self._now_s())).encode())
 
     def _wait_s(self, attempts: int, wish_s: float | None) -> float:
         longest = self._settings.longest_wait_s

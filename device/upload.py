@@ -26,12 +26,16 @@ _REFUSALS = {400, 413, 415, 422}
 
 
 class Later(Exception):  # noqa: N818 - an answer, not an error
-    """Not now: `reason` says why; `wait_s` is the server's own wish, if it has one."""
+    """Not now: `reason` says why; `wait_s` is the server's own wish, if it has one.
 
-    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+    With `outage` the same holds for every other snippet.
+    """
+
+    def __init__(self, reason: str, wait_s: float | None = None, *, outage: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wait_s = wait_s
+        self.outage = outage
 
 
 class Refused(Exception):  # noqa: N818
@@ -141,6 +145,11 @@ class Uplink:
         answer = self._ask("PUT", f"/sessions/{name}", content=report, headers=headers)
         return str(answer.get("sha256", ""))
 
+    def tell(self, document: bytes) -> None:
+        """Let the server know where the snippets on these glasses stand."""
+        headers = {"Content-Type": "application/json"}
+        self._ask("PUT", "/snippets", content=document, headers=headers)
+
     def _ask(
         self,
         method: str,
@@ -152,7 +161,8 @@ class Uplink:
             answer = self._client.request(method, path, content=content, headers=headers)
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
-            raise Later(f"the server cannot be reached ({why})") from error
+            gone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise Later(f"the server cannot be reached ({why})", outage=gone) from error
         if answer.is_success:
             return _document(answer)
         problem = _document(answer)

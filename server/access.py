@@ -25,6 +25,7 @@ from server.retention import Retention
 from server.sealing import SealKey
 from server.session_reports import SessionReports
 from server.settings import ServerSettings
+from server.sync_states import SyncStates
 
 COOKIE = "beheld_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -70,6 +71,7 @@ class Services:
     key: ServerKey
     seal_key: SealKey
     glasses: Glasses
+    sync_states: SyncStates
     people: People
     pairing_limit: RateLimit
     login_limit: RateLimit

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from server import api, api_live, api_moments, api_wearer, observe, pages, tus
+from server import api, api_live, api_moments, api_sync, api_wearer, observe, pages, tus
 from server.access import SecurityHeaders, Services
 from server.custody import Custody
 from server.database import Database
@@ -34,6 +34,7 @@ from server.retention import Retention
 from server.sealing import SealKey
 from server.session_reports import SessionReports
 from server.settings import ServerSettings
+from server.sync_states import SyncStates
 
 HERE = Path(__file__).parent
 _TIDY_S = 3600.0
@@ -43,6 +44,7 @@ ROUTERS = (
     api_moments.router,
     api_wearer.router,
     api_live.router,
+    api_sync.router,
     pages.router,
     observe.router,
 )
@@ -124,6 +126,7 @@ def make_services(settings: ServerSettings, encoder: Encoder | None = None) -> S
         key=key,
         seal_key=seal_key,
         glasses=Glasses(database, settings),
+        sync_states=SyncStates(database, media, seal_key, settings),
         people=People(database, settings),
         pairing_limit=RateLimit(settings.pairing_tries_per_min),
         login_limit=RateLimit(settings.login_tries_per_min),

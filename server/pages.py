@@ -182,7 +182,15 @@ def search(
 @router.get("/devices")
 def devices(request: Request, person: CurrentPerson, services: Use) -> Response:
     """Paired glasses."""
-    return render(request, "devices.html", person, devices=services.glasses.all(), code=None)
+    return render(
+        request,
+        "devices.html",
+        person,
+        devices=services.glasses.all(),
+        standing=services.sync_states.all(),
+        arriving=services.sync_states.previews(),
+        code=None,
+    )
 
 
 @router.post("/devices/code")
@@ -197,6 +205,8 @@ def new_code(request: Request, person: CurrentPerson, services: Use) -> Response
         "devices.html",
         person,
         devices=services.glasses.all(),
+        standing=services.sync_states.all(),
+        arriving=services.sync_states.previews(),
         code=code,
         url=url,
         qr=picture.svg_inline(scale=5, border=2, omitsize=True),

@@ -33,6 +33,13 @@ class SealKey:
             raise ServerError(f"{path}: is not an age identity; put the right one back") from error
         self.recipient = str(self._identity.to_public())
 
+    def opened(self, sealed: bytes) -> bytes | None:
+        """The plain bytes of a small file; None if it cannot be opened."""
+        try:
+            return bytes(pyrage.decrypt(sealed, [self._identity]))
+        except (pyrage.DecryptError, OSError):
+            return None
+
     def open(self, sealed: Path, folder: Path, file: SealedFile) -> None:
         """Open one file into a folder, durably, and check it. Raises Problem 422 or 507."""
         plain = folder / file.plain.name

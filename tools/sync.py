@@ -7,14 +7,16 @@ from collections import Counter
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from device.identity import Credentials, Identity
-from device.journal import SyncRow, sealed, status
+from device.journal import NEXT_STEP, plain_row, sealed, status
 from device.sync import Syncer, SyncReport, SyncSettings
+from device.sync_rules import SyncRules, watch
 from tools.home import home_option
 from tools.output import emit, json_option, progress
 
@@ -33,6 +35,16 @@ spool_option = click.option(
 @click.option("--once", is_flag=True, help="One round, then end; else go on as snippets come.")
 @click.option("--keep", is_flag=True, help="Leave receipted snippets in the spool.")
 @click.option("--retry-refused", is_flag=True, help="Try refused snippets again as well.")
+@click.option("--metered", is_flag=True, help="Send over a metered network as well.")
+@click.option("--only-wifi", is_flag=True, help="Send over Wi-Fi or cable only.")
+@click.option("--only-charging", is_flag=True, help="Send only while charging.")
+@click.option(
+    "--least-battery",
+    type=click.FloatRange(0, 1),
+    default=SyncRules().least_battery,
+    show_default=True,
+    help="Do not send below this charge, unless charging.",
+)
 @json_option
 @click.pass_context
 def command(
@@ -42,20 +54,32 @@ def command(
     once: bool,
     keep: bool,
     retry_refused: bool,
+    metered: bool,
+    only_wifi: bool,
+    only_charging: bool,
+    least_battery: float,
     as_json: bool,
 ) -> None:
-    """Send kept snippets to the paired server.
+    """Send kept snippets to the paired server: first what lets each be seen, then their videos.
 
     A snippet is deleted here only after the server's signed receipt was verified.
     """
     context.obj = spool
     if context.invoked_subcommand is not None:
         return
+    credentials = Credentials.load(home)
+    rules = SyncRules(
+        metered=metered,
+        only_wifi=only_wifi,
+        only_charging=only_charging,
+        least_battery=least_battery,
+    )
     syncer = Syncer(
         spool,
-        Credentials.load(home),
+        credentials,
         Identity.load_or_create(home),
         SyncSettings(keep_after_receipt=keep),
+        may_send=(lambda: None) if on_this_machine(credentials.server_url) else watch(rules),
     )
     report = _round(syncer, spool, retry_refused)
     while not once:
@@ -72,19 +96,24 @@ def command(
 @json_option
 @click.pass_context
 def show_status(context: click.Context, own_spool: Path | None, as_json: bool) -> None:
-    """Every snippet of the spool: state, reason, and when it is tried next."""
+    """Every snippet of the spool: state, reason, next step, and when it is tried next."""
     rows = status(own_spool or context.obj)
     if as_json:
         counts = Counter(row.state.value for row in rows)
-        emit({"snippets": [_plain(row) for row in rows], "counts": counts}, as_json=True)
+        emit({"snippets": [plain_row(row) for row in rows], "counts": counts}, as_json=True)
         return
-    table = Table("snippet", "state", "tries", "next try", "reason")
+    table = Table("snippet", "state", "tries", "next step", "next try", "reason")
     for row in rows:
-        plain = _plain(row)
-        table.add_row(
-            row.snippet_id, row.state, str(row.attempts), plain["next_try"] or "", row.reason
-        )
+        waits = row.state == "waiting"
+        when = f"{datetime.fromtimestamp(row.next_try_s):%d %b %H:%M:%S}" if waits else ""
+        step = NEXT_STEP[row.state]
+        table.add_row(row.snippet_id, row.state, str(row.attempts), step, when, row.reason)
     Console().print(table)
+
+
+def on_this_machine(url: str) -> bool:
+    """The server is reached without any network."""
+    return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def _round(syncer: Syncer, spool: Path, retry_refused: bool) -> SyncReport:
@@ -99,15 +128,3 @@ def _round(syncer: Syncer, spool: Path, retry_refused: bool) -> SyncReport:
             show(sent)
 
         return syncer.run_once(retry_refused=retry_refused, progress=count)
-
-
-def _plain(row: SyncRow) -> dict[str, str | int | None]:
-    waits = row.state == "waiting"
-    when = datetime.fromtimestamp(row.next_try_s).astimezone() if waits else None
-    return {
-        "snippet_id": row.snippet_id,
-        "state": row.state.value,
-        "reason": row.reason,
-        "attempts": row.attempts,
-        "next_try": when.isoformat(timespec="seconds") if when else None,
-    }

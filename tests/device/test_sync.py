@@ -12,7 +12,7 @@ import pytest
 
 from device.errors import ConfigError, SyncError
 from device.identity import RECEIPT, Credentials, Identity, pair
-from device.journal import MOVES, SyncState, read_row, status
+from device.journal import MOVES, NEXT_STEP, SyncState, read_row, status
 from device.sync import Syncer, SyncSettings
 from tests.server.snippets import make_small_snippet
 
@@ -129,7 +129,8 @@ def test_a_clock_set_back_does_not_stop_the_sync(
     asked = []
 
     def count(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.path)
+        if request.url.path.endswith("/one"):
+            asked.append(request.url.path)
         return httpx.Response(500)
 
     now = [2e9]
@@ -224,3 +225,62 @@ def test_pairing_with_something_else_is_plain(identity: Identity, body: bytes) -
     transport = httpx.MockTransport(lambda r: httpx.Response(201, content=body))
     with pytest.raises(SyncError, match="does not answer like a Beheld server"):
         pair("http://server", "CODE", identity, transport=transport)
+
+
+def test_previews_of_all_go_before_any_video(
+    tmp_path: Path, credentials: Credentials, identity: Identity
+) -> None:
+    spool = tmp_path / "many"
+    for name in ("one", "two", "three"):
+        make_small_snippet(spool, name, video=b"v" * 5000)
+    asked = []
+
+    def arrive(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.path.removeprefix("/api/v1/")))
+        return httpx.Response(200, json={"offsets": {}, "receipt": None})
+
+    syncer(spool, (credentials, identity), arrive).run_once()
+    sent = [path for method, path in asked if method == "PATCH"]
+    assert [path.rpartition("/")[2] for path in sent] == ["moment.json"] * 3 + ["scene.mp4"] * 3
+    assert {row.state for row in status(spool)} == {SyncState.WAITING}  # their receipts are none
+
+
+def test_a_server_out_of_reach_is_asked_once_a_round(
+    tmp_path: Path, credentials: Credentials, identity: Identity
+) -> None:
+    spool, asked = tmp_path / "many", []
+    for number in range(5):
+        make_small_snippet(spool, f"s{number}")
+
+    def nobody(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        raise httpx.ConnectError("connection refused")
+
+    report = syncer(spool, (credentials, identity), nobody).run_once()
+    assert len(asked) == 1
+    assert report.waiting == 5
+    assert len({row.next_try_s for row in status(spool)}) == 5  # they will not all come at once
+
+
+def test_the_server_is_told_where_all_stands(
+    spool: Path, credentials: Credentials, identity: Identity
+) -> None:
+    told = []
+
+    def hear(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/v1/snippets":
+            told.append(json.loads(request.content))
+        return httpx.Response(500, json={"detail": "out of order"})
+
+    syncer(spool, (credentials, identity), hear, now_s=lambda: 1000.0).run_once()
+    [document] = told
+    assert document["at_utc"] == "1970-01-01T00:16:40+00:00"
+    assert document["counts"] == {"waiting": 1}
+    [snippet] = document["snippets"]
+    assert (snippet["snippet_id"], snippet["reason"]) == ("one", "out of order")
+    assert snippet["next_step"] == "is tried again by itself"
+    assert "1970-01-01T00:16:41" <= snippet["next_try_utc"] <= "1970-01-01T00:16:43"
+
+
+def test_every_state_says_what_comes_next() -> None:
+    assert set(NEXT_STEP) == set(SyncState)
