@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,12 +25,15 @@ from server.finding import Encoder, Finder
 from server.index import Index
 from server.judging import Judging
 from server.keys import ServerKey
+from server.leaving import serving
+from server.marks import Marks
 from server.media import MediaFolder
 from server.people import Glasses, People, RateLimit
 from server.preferences import Preferences
 from server.privacy import Privacy
 from server.problems import Problem, ServerError
 from server.retention import Retention
+from server.roster import Roster
 from server.sealing import SealKey
 from server.session_reports import SessionReports
 from server.settings import ServerSettings
@@ -80,8 +83,15 @@ def create_app(settings: ServerSettings, encoder: Encoder | None = None) -> Fast
     return app
 
 
-def make_services(settings: ServerSettings, encoder: Encoder | None = None) -> Services:
-    """Open everything a server works with, and mend what a crash left half done."""
+def make_services(
+    settings: ServerSettings,
+    encoder: Encoder | None = None,
+    progress: Callable[[int], None] = lambda indexed: None,
+) -> Services:
+    """Open everything a server works with, and mend what a crash left half done.
+
+    `progress` hears how many snippets had to be indexed again.
+    """
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         media = MediaFolder(settings)
@@ -98,15 +108,25 @@ def make_services(settings: ServerSettings, encoder: Encoder | None = None) -> S
         backups=settings.data_dir / "backups",
         without_backup=settings.migrate_without_backup,
     )
+    roster = Roster(settings.data_dir / "roster.json", database)
+    roster.restore()
     index = Index(database)
     finder = Finder(database, index, encoder)
-    preferences = Preferences(database)
-    privacy = Privacy(database, index, media, preferences, settings.data_dir / "backups")
+    marks = Marks(database, media)
+    preferences = Preferences(database, changed=roster.save)
+    privacy = Privacy(database, index, media, preferences, settings.data_dir / "backups", marks)
     events = EventHub()
     custody = Custody(
-        settings, media, index, key, seal_key, arrived=privacy.arrived, indexed=events.wake
+        settings,
+        media,
+        index,
+        key,
+        seal_key,
+        arrived=privacy.arrived,
+        indexed=events.wake,
+        marks=marks,
     )
-    custody.reconcile()
+    custody.reconcile(progress)
     reports = SessionReports(database, settings.data_dir)
     reports.reconcile()
     media.expire()
@@ -116,7 +136,7 @@ def make_services(settings: ServerSettings, encoder: Encoder | None = None) -> S
         media=media,
         index=index,
         finder=finder,
-        judging=Judging(database, index, custody),
+        judging=Judging(database, index, custody, marks),
         reports=reports,
         preferences=preferences,
         privacy=privacy,
@@ -125,9 +145,9 @@ def make_services(settings: ServerSettings, encoder: Encoder | None = None) -> S
         retention=Retention(settings, database, media, custody),
         key=key,
         seal_key=seal_key,
-        glasses=Glasses(database, settings),
+        glasses=Glasses(database, settings, changed=roster.save),
         sync_states=SyncStates(database, media, seal_key, settings),
-        people=People(database, settings),
+        people=People(database, settings, changed=roster.save),
         pairing_limit=RateLimit(settings.pairing_tries_per_min),
         login_limit=RateLimit(settings.login_tries_per_min),
     )
@@ -137,7 +157,8 @@ def make_services(settings: ServerSettings, encoder: Encoder | None = None) -> S
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     beside = [asyncio.create_task(_tidy(services)), asyncio.create_task(_encode(services))]
-    yield
+    with serving(services.settings.data_dir):
+        yield
     for task in beside:
         task.cancel()
     services.database.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from server.manifest import (
     SealedFile,
     parse,
 )
+from server.marks import Marks
 from server.media import MediaFolder
 from server.problems import Problem
 from server.sealing import SealKey, fresh_folder
@@ -69,10 +70,12 @@ class Custody:
         *,
         arrived: Callable[[str, str], None] = lambda device_id, snippet_id: None,
         indexed: Callable[[], None] = lambda: None,
+        marks: Marks,
     ) -> None:
         """`arrived` may change a stored snippet before it is indexed; `indexed` hears of each one."""
         self._arrived = arrived
         self._indexed = indexed
+        self._marks = marks
         self._settings = settings
         self._media = media
         self._index = index
@@ -176,20 +179,20 @@ class Custody:
             receipt=(receipt.receipt, receipt.signature),
             received_utc=promised["received_utc"],
         )
+        self._marks.recall(device_id, snippet_id)
         self._indexed()
         return receipt
 
-    def reconcile(self) -> int:
+    def reconcile(self, progress: Callable[[int], None] = lambda done: None) -> int:
         """Index every stored snippet the index does not know; says how many.
 
         Also finishes what was begun of erasing, and knows the receipts of the erased again.
         """
         known = self._index.known()
         for device_id, snippet_id, note in self._media.kept.buried():
-            receipt = json.loads(note)
-            self._index.take_receipt(
-                device_id, snippet_id, (receipt["receipt"], receipt["signature"])
-            )
+            left = json.loads(note)
+            self._index.take_receipt(device_id, snippet_id, (left["receipt"], left["signature"]))
+            self._marks.recall_erased(device_id, snippet_id, left)
             if (device_id, snippet_id) in known or self._media.kept.has(
                 device_id, snippet_id, CUSTODY
             ):
@@ -201,33 +204,39 @@ class Custody:
             ):
                 self.adopt(device_id, snippet_id)
                 count += 1
+                progress(count)
         for number, device_id, snippet_id, received_utc in self._index.unfilled():
             raw = self._media.record(device_id, snippet_id)
             found = record.read(raw, session_id="", fallback_utc=received_utc)
             self._index.fill(number, raw, found)
         return count
 
-    def erase(self, device_id: str, snippet_id: str) -> None:
-        """Let a moment and its files go. The receipt stays, so the glasses do not send it again."""
+    def erase(
+        self, device_id: str, snippet_id: str, feedback: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Let a moment and its files go. The receipt stays, so the glasses do not send it again.
+
+        `feedback` is what the glasses were told of it, and stays as well.
+        """
         receipt = self.receipt(device_id, snippet_id)
         if (
             receipt is not None
-        ):  # remembered first: a crash from here on is finished at the next start
-            note = json.dumps(receipt.document()).encode()
-            self._media.kept.bury(device_id, snippet_id, note)
+        ):  # remembered first: a crash from here on is mended at the next start
+            note = json.dumps({**receipt.document(), "feedback": list(feedback)})
+            self._media.kept.bury(device_id, snippet_id, note.encode())
         self._media.kept.remove(device_id, snippet_id)
         self._index.forget(moment_key(device_id, snippet_id))
 
-    def check(self) -> list[str]:
+    def check(self, progress: Callable[[int], None] = lambda done: None) -> list[str]:
         """Read back every stored byte; one line for each thing that is not as it was signed for."""
-        faults = []
-        for device_id, snippet_id in self._media.kept.everything():
-            faults += [
-                f"{device_id}/{snippet_id}: {f}" for f in self._faults(device_id, snippet_id)
-            ]
-        return faults
+        found = []
+        for number, (device_id, snippet_id) in enumerate(self._media.kept.everything()):
+            found += [f"{device_id}/{snippet_id}: {f}" for f in self.faults(device_id, snippet_id)]
+            progress(number + 1)
+        return found
 
-    def _faults(self, device_id: str, snippet_id: str) -> list[str]:
+    def faults(self, device_id: str, snippet_id: str) -> list[str]:
+        """What of one stored snippet is not as it was signed for."""
         kept = self._media.kept
         try:
             custody: dict[str, Any] = json.loads(kept.read(device_id, snippet_id, CUSTODY))

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from server.custody import Custody
 from server.database import Database, utc_now
 from server.index import Entry, Index
+from server.marks import Marks, feedback_of, rename
 from server.problems import Problem
 from server.telling import retell
 
@@ -43,10 +44,11 @@ class Feedback:
 class Judging:
     """The owner's changes to the index, and their record."""
 
-    def __init__(self, database: Database, index: Index, custody: Custody) -> None:
+    def __init__(self, database: Database, index: Index, custody: Custody, marks: Marks) -> None:
         self._db = database
         self._index = index
         self._custody = custody
+        self._marks = marks
 
     def mark(self, key: str, *, kept: bool | None = None, reviewed: bool | None = None) -> Entry:
         """Keep a moment for good (or no longer), mark it as looked at."""
@@ -61,6 +63,7 @@ class Judging:
             )
             if kept is not None and kept != entry.kept:
                 _record(db, entry, "keep", keep=kept)
+            self._marks.save(db, entry.device_id, entry.snippet_id)
         return self._index.entry(key)
 
     def name(self, key: str, names: Sequence[str]) -> Entry:
@@ -68,22 +71,13 @@ class Judging:
         entry = self._index.entry(key)
         clean = list(dict.fromkeys(name.strip()[:80] for name in names if name.strip()))[:32]
         with self._db.write() as db:
+            rename(db, entry.number, clean)
             db.execute(
-                text("DELETE FROM tags WHERE moment = :n AND (origin = 'owner' OR attended)"),
-                {"n": entry.number},
-            )
-            for name in clean:
-                db.execute(
-                    text("INSERT INTO tags VALUES (:n, :name, NULL, TRUE, 'owner')"),
-                    {"n": entry.number, "name": name},
-                )
-            title = clean[0] if clean else "Something looked at"
-            db.execute(
-                text("UPDATE moments SET title = :title, reviewed = TRUE WHERE number = :n"),
-                {"title": title, "n": entry.number},
+                text("UPDATE moments SET reviewed = TRUE WHERE number = :n"), {"n": entry.number}
             )
             retell(db, self._db.words, entry.number)
             _record(db, entry, "names", names=clean)
+            self._marks.save(db, entry.device_id, entry.snippet_id)
         return self._index.entry(key)
 
     def feel(self, key: str, emotion: str) -> Entry:
@@ -101,14 +95,22 @@ class Judging:
             )
             retell(db, self._db.words, entry.number)
             _record(db, entry, "emotion", emotion=emotion)
+            self._marks.save(db, entry.device_id, entry.snippet_id)
         return self._index.entry(key)
 
     def discard(self, key: str) -> Entry:
-        """Erase a moment with its files, and tell its glasses that it was not worth keeping."""
+        """Erase a moment with its files, and tell its glasses that it was not worth keeping.
+
+        Raises Problem 409 for a kept one: who wants it gone says first that it is not to be kept.
+        """
         entry = self._index.entry(key)
-        self._custody.erase(entry.device_id, entry.snippet_id)
+        if entry.kept:
+            raise Problem(409, "kept", "this moment is kept; take that back before you discard it")
         with self._db.write() as db:
             _record(db, entry, "keep", keep=False)
+            told = feedback_of(db, entry.device_id, entry.snippet_id)
+        told = [item for item in told if item["kind"] == "keep"]
+        self._custody.erase(entry.device_id, entry.snippet_id, told)
         return entry
 
     def feedback(self, device_id: str, after: int, limit: int = 200) -> list[Feedback]:

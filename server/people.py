@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from argon2 import PasswordHasher
@@ -79,9 +80,17 @@ class RateLimit:
 class Glasses:
     """Paired devices: one-time codes, tokens, revocation."""
 
-    def __init__(self, database: Database, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: ServerSettings,
+        *,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`changed` hears of everything that a lost index would have to know again."""
         self._db = database
         self._settings = settings
+        self._changed = changed
         self._seen: dict[str, float] = {}
 
     def new_code(self) -> str:
@@ -127,6 +136,7 @@ class Glasses:
                     "now": utc_now(),
                 },
             )
+        self._changed()
         return self.device(device_id), token
 
     def _use(self, code: str) -> None:
@@ -209,14 +219,23 @@ class Glasses:
                 text("UPDATE devices SET revoked_utc = coalesce(revoked_utc, :now) WHERE id = :id"),
                 {"now": utc_now(), "id": device_id},
             )
+        self._changed()
 
 
 class People:
     """The owner, signed in by password or by a one-time link, and their browser sessions."""
 
-    def __init__(self, database: Database, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: ServerSettings,
+        *,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`changed` hears of everything that a lost index would have to know again."""
         self._db = database
         self._settings = settings
+        self._changed = changed
         self._hasher = PasswordHasher()
         self._nobody = self._hasher.hash(secrets.token_hex(16))
         with self._db.write() as db:
@@ -274,6 +293,7 @@ class People:
                 {"hash": self._hasher.hash(password)},
             )
             db.execute(text("DELETE FROM sessions WHERE person_id = 1"))
+        self._changed()
 
     def _session(self, person_id: int, browser: str) -> str:
         token = secrets.token_urlsafe(32)

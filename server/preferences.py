@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import text
 
 from server.database import Database
@@ -12,8 +14,10 @@ KEEP_EMOTION = "keep_emotion"
 class Preferences:
     """Names and values, in the index."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` hears of every choice, which a lost index would have to know again."""
         self._db = database
+        self._changed = changed
 
     def get(self, name: str, default: str) -> str:
         with self._db.read() as db:
@@ -31,6 +35,7 @@ class Preferences:
                 ),
                 {"name": name, "value": value},
             )
+        self._changed()
 
     @property
     def keep_emotion(self) -> bool:

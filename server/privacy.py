@@ -19,6 +19,7 @@ from sqlalchemy import text
 from server.database import Database, utc_now
 from server.index import Index
 from server.manifest import AMENDED, CUSTODY, MOMENT
+from server.marks import Marks
 from server.media import MediaFolder
 from server.preferences import KEEP_EMOTION, Preferences
 from server.telling import retell
@@ -36,12 +37,14 @@ class Privacy:
         media: MediaFolder,
         preferences: Preferences,
         backups: Path,
+        marks: Marks,
     ) -> None:
         self._db = database
         self._index = index
         self._media = media
         self._preferences = preferences
         self._backups = backups
+        self._marks = marks
 
     def arrived(self, device_id: str, snippet_id: str) -> None:
         """Obey the switch for a snippet that was just stored, before the index takes it up."""
@@ -81,6 +84,7 @@ class Privacy:
                     {"reasons": json.dumps(kept), "n": number},
                 )
                 retell(db, self._db.words, int(number))
+        self._marks.rewrite()
         for copy in self._backups.glob("*"):
             copy.unlink()
         self._db.scrub()

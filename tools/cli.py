@@ -36,6 +36,7 @@ VERBS = {
     "run": ("tools.run", "Run the glasses: cameras, microcontroller, the loop."),
     "seal": ("tools.seal", "Sealing at rest: whom to, a key of one's own, opening."),
     "serve": ("tools.serve", "Run the companion server."),
+    "server": ("tools.server_verbs", "Care for a server's data: check, back up, export, erase."),
     "sync": ("tools.sync", "Send kept snippets to the companion server."),
 }
 """verb -> (module, one line for `beheld --help`)."""
