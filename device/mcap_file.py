@@ -60,6 +60,8 @@ class McapWriter:
         self._channels: list[Channel] = []
         self._chunk = _OpenChunk()
         self._chunk_indexes: list[ChunkIndex] = []
+        self._chunk_counts: list[dict[int, int]] = []
+        self._declared: list[tuple[int, bytes]] = []  # schemas and channels, with their places
         self._metadata_indexes: list[MetadataIndex] = []
         self._counts: dict[int, int] = {}
         self._first_ns: int | None = None
@@ -80,7 +82,7 @@ class McapWriter:
         """Declare a schema; returns its id."""
         schema = Schema(id=len(self._schemas) + 1, name=name, encoding=encoding, data=data)
         self._schemas.append(schema)
-        self._append(_bytes_of(schema))
+        self._declare(_bytes_of(schema))
         return schema.id
 
     def channel(self, topic: str, encoding: str, schema_id: int, metadata: dict[str, str]) -> int:
@@ -93,7 +95,7 @@ class McapWriter:
             metadata=metadata,
         )
         self._channels.append(channel)
-        self._append(_bytes_of(channel))
+        self._declare(_bytes_of(channel))
         return channel.id
 
     def metadata(self, name: str, values: dict[str, str]) -> None:
@@ -148,6 +150,38 @@ class McapWriter:
         )
         self._append(raw + indexes)
         self._chunk_indexes.append(index)
+        self._chunk_counts.append({number: len(at) for number, at in chunk.index.items()})
+
+    def rewind(self, t_ns: int) -> int:
+        """Erase every message from `t_ns` on; returns the time from which on nothing is left.
+
+        The file is cut at the first chunk that reaches so far, so that a little before it goes as well.
+        Schemas and channels declared since are declared again.
+        """
+        number = next(
+            (n for n, i in enumerate(self._chunk_indexes) if i.message_end_time >= t_ns),
+            len(self._chunk_indexes),
+        )
+        dropped = self._chunk_indexes[number:]
+        left_ns = [t_ns, *(i.message_start_time for i in dropped)]
+        left_ns += [self._chunk.start_ns] if self._chunk.messages else []
+        open_counts = {n: len(at) for n, at in self._chunk.index.items()}
+        for counts in (*self._chunk_counts[number:], open_counts):
+            for channel_id, count in counts.items():
+                self._counts[channel_id] -= count
+        cut = dropped[0].chunk_start_offset if dropped else self._offset
+        self._chunk = _OpenChunk()
+        del self._chunk_indexes[number:], self._chunk_counts[number:]
+        self._last_ns = max((i.message_end_time for i in self._chunk_indexes), default=0)
+        os.ftruncate(self._file.fileno(), cut)
+        os.lseek(self._file.fileno(), cut, os.SEEK_SET)
+        os.fsync(self._file.fileno())
+        self._offset = cut
+        again = [raw for offset, raw in self._declared if offset >= cut]
+        self._declared = [(offset, raw) for offset, raw in self._declared if offset < cut]
+        for raw in again:
+            self._declare(raw)
+        return min(left_ns)
 
     def finish(self) -> None:
         """Write what is open and the summary by which a reader seeks. The file is not closed."""
@@ -190,6 +224,10 @@ class McapWriter:
             metadata_count=len(self._metadata_indexes),
             schema_count=len(self._schemas),
         )
+
+    def _declare(self, raw: bytes) -> None:
+        self._declared.append((self._offset, raw))
+        self._append(raw)
 
     def _append(self, raw: bytes) -> None:
         """Write all of it, or leave the file as it was: a half-written record helps nobody."""

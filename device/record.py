@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from device.types import (
     Gap,
     Gaze,
     ImuSample,
+    MomentEnd,
+    MomentStart,
     ScenePacket,
     SessionHeader,
     Value,
@@ -43,6 +46,8 @@ FORMAT = 1
 
 SESSION, END = "beheld.session", "beheld.end"
 HEADER_TOPIC, SCENE_TOPIC, EYE_TOPIC = "/session", "/scene", "/eye"
+LATELY_NS = 120_000_000_000
+"""How long events are remembered, to be written again after an erasure."""
 SENSED = (ImuSample, EnergySample, DeviceEvent)
 """Kinds that a replay takes from the file; gaze too, if the recording brought its own."""
 
@@ -57,6 +62,9 @@ class RecordSettings:
     """Nominal rate of the eye cameras: bounds the frames between keyframes and nothing else."""
     sync: bool = False
     """Force every chunk to the disk itself, to survive a power cut."""
+    erase_s: float | None = None
+    """When the privacy switch is closed, so much before it, and before the moment in progress, is erased
+    from the recording; what was an event or a power sample stays. Not set: nothing is erased."""
 
 
 class Recorder:
@@ -78,6 +86,8 @@ class Recorder:
         self._encoders: dict[tuple[object, ...], H264Encoder] = {}
         self._end_ns = header.duration_ns or 0
         self._closed = False
+        self._moment_ns: int | None = None  # when the moment in progress began
+        self._lately: deque[DeviceEvent | EnergySample] = deque()
         try:
             self._file = path.open("wb", buffering=0)
         except OSError as error:
@@ -100,6 +110,8 @@ class Recorder:
         if self._closed:
             return
         try:
+            if self._settings.erase_s is not None:
+                self._mind_privacy(value, round(self._settings.erase_s * 1e9))
             self._take(value)
         except OSError as error:
             self._closed = True
@@ -146,6 +158,28 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _mind_privacy(self, value: Value, before_ns: int) -> None:
+        match value:
+            case MomentStart():
+                since_ns = value.t_ns if value.since_ns is None else value.since_ns
+                self._moment_ns = since_ns if self._moment_ns is None else self._moment_ns
+            case MomentEnd():
+                self._moment_ns = None
+            case DeviceEvent(name="privacy") if value.value:
+                self._erase(min(self._moment_ns or value.t_ns, value.t_ns) - before_ns)
+        if isinstance(value, DeviceEvent | EnergySample):
+            self._lately.append(value)
+            while self._lately[0].t_ns < value.t_ns - LATELY_NS:
+                self._lately.popleft()
+
+    def _erase(self, from_ns: int) -> None:
+        """Cut what was seen from `from_ns` on out of the file; events and power are written again."""
+        gone_ns = self._mcap.rewind(max(0, from_ns))
+        self._encoders.clear()  # what comes next begins with a keyframe
+        for value in self._lately:
+            if value.t_ns >= gone_ns:
+                self._take(value)
 
     def _take(self, value: Value) -> None:
         kind = type(value)

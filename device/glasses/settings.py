@@ -83,6 +83,7 @@ class SessionSettings(RecordSettings):
 
     enabled: bool = False
     """Record it. It holds the video of the eyes as well; moments are kept either way."""
+    erase_s: float | None = 5.0
     eye_rate_hz: float = 60.0
     """Nominal rate of the eye cameras: bounds the frames between keyframes and nothing else."""
 

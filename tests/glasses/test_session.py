@@ -14,7 +14,16 @@ from device.glasses.controls import Controls
 from device.glasses.session import guarded
 from device.glasses.settings import LiveSettings
 from device.record import SessionSource
-from device.types import CameraMode, CameraRequest, DeviceEvent, EyeFrame, SceneFrame, Value
+from device.sources.camera import AlwaysOn
+from device.types import (
+    CameraMode,
+    CameraRequest,
+    DeviceEvent,
+    EyeFrame,
+    SceneFrame,
+    ScenePacket,
+    Value,
+)
 from firmware_bridge import wire_pb2 as wire
 from tests.glasses.conftest import Running
 from tests.glasses.python_board import PythonBoard
@@ -100,6 +109,11 @@ def test_the_privacy_switch_stops_in_hardware_order_and_erases_the_moment(
     assert not list((run.glasses.data / "spool").iterdir())
     assert outcome.report.counts["Moment"] == 0
     assert any(gap.cause == "the privacy switch was closed" for gap in outcome.report.gaps)
+    recorded = list(SessionSource(session_file(run), AlwaysOn()))
+    assert not [
+        v for v in recorded if isinstance(v, ScenePacket | SceneFrame)
+    ]  # gone from there too
+    assert events(recorded, "privacy") == [True, False] and events(recorded, "button") == [True]
 
 
 def test_the_light_is_on_before_the_camera_and_goes_off_after_it(
