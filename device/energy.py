@@ -12,7 +12,7 @@ components add up to the total, and the moments plus the time between them to th
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,7 +109,10 @@ class EnergyLedger:
     table: EnergyTable
     models: Mapping[str, Model]
     header: SessionHeader
-    _total: Account = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+    _estimate: Account = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+    _corrected: Account = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+    """What measured rails add to the estimates, and take from them."""
+    _corrections: deque[tuple[int, str, Triple]] = field(default_factory=deque)
     _moments: dict[str, Account] = field(default_factory=dict)
     _history: deque[tuple[int, dict[str, Triple]]] = field(default_factory=deque)
     _now_ns: int = 0
@@ -157,10 +160,19 @@ class EnergyLedger:
             case EnergySample():
                 self._measure(value)
             case Moment():
-                self._moments[value.id] = self._between(value.start_ns, value.end_ns)
+                self._moments[value.id] = self._of(value)
                 self._of_moments[value.id] = self._decided(value)
             case Capture():
                 self._book_snippet(value)
+
+    @property
+    def total(self) -> Account:
+        """Femtojoules until now by component: low, typical, high."""
+        account: Account = defaultdict(lambda: [0, 0, 0])
+        for part in (self._estimate, self._corrected):
+            for name, fj in part.items():
+                _add(account[name], fj)
+        return account
 
     def moment(self, moment: Moment) -> dict[str, float]:
         """Millijoules of a moment by component at typical values, `total`, and its low and high."""
@@ -181,20 +193,21 @@ class EnergyLedger:
         self._advance(end_ns)
         assumed = self._book_assumed(end_ns)
         self._close_state()
-        total = _sum(self._total)
-        moments = sum(_sum(account)[1] for account in self._moments.values())
+        account = self.total
+        total = _sum(account)
+        moments = sum(_sum(of_moment)[1] for of_moment in self._moments.values())
         always = self._always_on(end_ns)
         mean_mw = total[1] / end_ns / 1000 if end_ns else 0.0
         battery_mwh = self.table.assumed.battery_mwh
         by_stage: Counter[str] = Counter()
-        for name, fj in self._total.items():
+        for name, fj in account.items():
             by_stage[stage_of(name)] += fj[1]
         return EnergyReport(
             session_s=end_ns / 1e9,
             total_j=total[1] / 1e15,
             total_j_low=total[0] / 1e15,
             total_j_high=total[2] / 1e15,
-            by_component_j={name: fj[1] / 1e15 for name, fj in sorted(self._total.items())},
+            by_component_j={name: fj[1] / 1e15 for name, fj in sorted(account.items())},
             by_stage_j={name: fj / 1e15 for name, fj in sorted(by_stage.items())},
             by_state_j={name: self._state_fj[name] / 1e15 for name in STATES.values()},
             by_state_s={name: self._state_ns[name] / 1e9 for name in STATES.values()},
@@ -233,7 +246,7 @@ class EnergyLedger:
                 self._history.popleft()
 
     def _book(self, component: str, row: str, amount: int) -> None:
-        account = self._total[component]
+        account = self._estimate[component]
         low, mid, high = self.table.rows[row]
         account[0] += low * amount
         account[1] += mid * amount
@@ -274,7 +287,7 @@ class EnergyLedger:
         account = self._moments.setdefault(capture.moment.id, defaultdict(lambda: [0, 0, 0]))
         for component, amount in (("encode", pixels), ("storage", size), ("radio", size * 8)):
             for index, coefficient in enumerate(self.table.rows[component]):
-                self._total[component][index] += coefficient * amount
+                self._estimate[component][index] += coefficient * amount
                 account[component][index] += coefficient * amount
 
     def _switch(self, request: CameraRequest) -> None:
@@ -287,7 +300,7 @@ class EnergyLedger:
     def _close_state(self) -> None:
         """What was drawn since the mode began belongs to it."""
         since_ns, then_fj = self._since
-        total_fj = _sum(self._total)[1]
+        total_fj = _sum(self._estimate)[1] + _sum(self._corrected)[1]
         self._state_ns[STATES[self._mode]] += self._now_ns - since_ns
         self._state_fj[STATES[self._mode]] += total_fj - then_fj
         self._since = (self._now_ns, total_fj)
@@ -313,16 +326,27 @@ class EnergyLedger:
 
     def _measure(self, sample: EnergySample) -> None:
         """Put the measured energy of a component in place of its estimate over the sample's span."""
-        if sample.rail != WHOLE and sample.rail not in self._total:
+        if sample.rail != WHOLE and sample.rail not in self._estimate:
             self._unknown.add(sample.rail)
             return
         estimates = self._between(sample.t_ns - sample.span_ns, sample.t_ns)
-        estimate = _sum(estimates) if sample.rail == WHOLE else estimates[sample.rail]
+        low, mid, high = _sum(estimates) if sample.rail == WHOLE else estimates[sample.rail]
         component = "unexplained" if sample.rail == WHOLE else sample.rail
         real = round(sample.power_mw * 1000) * sample.span_ns
-        for index in range(3):
-            self._total[component][index] += real - estimate[index]
+        correction = (real - low, real - mid, real - high)
+        _add(self._corrected[component], correction)
+        self._corrections.append((sample.t_ns, component, correction))
+        while self._corrections[0][0] < sample.t_ns - HISTORY_NS:
+            self._corrections.popleft()
         self._measured.add(sample.rail)
+
+    def _of(self, moment: Moment) -> Account:
+        """What was drawn in a moment, with what was measured in it."""
+        account = self._between(moment.start_ns, moment.end_ns)
+        for t_ns, component, correction in self._corrections:
+            if moment.start_ns < t_ns <= moment.end_ns:
+                _add(account[component], correction)
+        return account
 
     def _between(self, start_ns: int, end_ns: int) -> Account:
         before, after = self._at(start_ns), self._at(end_ns)
@@ -333,7 +357,7 @@ class EnergyLedger:
         return account
 
     def _at(self, t_ns: int) -> dict[str, Triple]:
-        """What was booked until `t_ns`, to a fiftieth of a second; equal times give equal accounts."""
+        """What was estimated until `t_ns`, to a fiftieth of a second; equal times give equal accounts."""
         if t_ns >= self._now_ns:
             return self._snapshot()
         for at_ns, account in reversed(self._history):
@@ -345,7 +369,7 @@ class EnergyLedger:
         )  # longer ago than is remembered, or the start
 
     def _snapshot(self) -> dict[str, Triple]:
-        return {name: (fj[0], fj[1], fj[2]) for name, fj in self._total.items()}
+        return {name: (fj[0], fj[1], fj[2]) for name, fj in self._estimate.items()}
 
     # --- what is not in the recording ---------------------------------------------------------------
 
@@ -355,14 +379,14 @@ class EnergyLedger:
             return ()
         rig = self.table.assumed
         frames = round(end_ns / 1e9 * rig.eye_rate_hz) * rig.eye_cameras
-        before_fj = _sum(self._total)[1]
+        before_fj = _sum(self._estimate)[1]
         self._book("eye_camera", "eye_camera_idle", end_ns * rig.eye_cameras)
         self._book("eye_camera", "eye_camera_pixel", frames * rig.eye_width_px * rig.eye_height_px)
         self._book("eye_light", "eye_light", frames)
         if "eye" in self.models:
             self._book("network.eye", "network_mac", frames * self.models["eye"].spec.macs)
             self._book("network.eye", "network_wake", frames)
-        self._share_out(_sum(self._total)[1] - before_fj, end_ns)
+        self._share_out(_sum(self._estimate)[1] - before_fj, end_ns)
         return ("eye_camera", "eye_light", "network.eye")
 
     def _share_out(self, fj: int, end_ns: int) -> None:
@@ -388,7 +412,8 @@ class EnergyLedger:
         else:
             size = round(frames * pixels * rig.scene_bytes_per_px)
         macs = sum(m.spec.macs for n, m in self.models.items() if n in ("attention", "detector"))
-        eyes = [self._total.get(n, [0, 0, 0]) for n in ("eye_camera", "eye_light", "network.eye")]
+        drawn = self.total
+        eyes = [drawn.get(n, [0, 0, 0]) for n in ("eye_camera", "eye_light", "network.eye")]
         amounts = {
             "inertial": end_ns,
             "microcontroller": end_ns,
@@ -411,6 +436,11 @@ class EnergyLedger:
 def stage_of(component: str) -> str:
     """The stage of the loop a component works for, `sensors` or `base`."""
     return STAGES.get(component, "emotion" if component.startswith("network.") else "base")
+
+
+def _add(account: list[int], fj: Sequence[int]) -> None:
+    for index in range(3):
+        account[index] += fj[index]
 
 
 def _sum(account: Mapping[str, Any]) -> Triple:

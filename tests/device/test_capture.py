@@ -146,6 +146,15 @@ def test_the_privacy_switch_empties_the_ring() -> None:
     assert isinstance(capture, Capture) and capture.packets[0].t_ns > 6 * S
 
 
+def test_a_video_shorter_than_the_pre_roll_is_taken_from_its_first_keyframe() -> None:
+    short = [v for v in session(1.0, 2.0) if v.t_ns <= 3 * S]
+    moment, capture = captured(short, pre_roll_s=30.0)
+    assert isinstance(moment, Moment) and isinstance(capture, Capture)
+    packets = [v for v in short if isinstance(v, ScenePacket) and v.t_ns <= 2 * S]
+    assert capture.packets[0].t_ns == packets[0].t_ns and capture.packets[0].keyframe
+    assert capture.start_ns == packets[0].t_ns
+
+
 def test_the_ring_is_bounded() -> None:
     stage = CaptureStage("kitchen", None, {}, CaptureSettings(pre_roll_s=2.0))
     for value in session(99, 99):

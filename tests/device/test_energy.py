@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from device.detection import Detector
 from device.energy import EnergyLedger
 from device.energy_table import ROWS, SHIPPED, EnergyTable
 from device.errors import ConfigError
+from device.model import load
 from device.types import (
     CameraMode,
     CameraRequest,
@@ -21,6 +24,7 @@ from device.types import (
     EnergySample,
     EyeFrame,
     Moment,
+    ResolutionDecision,
     SceneFrame,
     ScenePacket,
     SessionHeader,
@@ -96,6 +100,7 @@ def session(length_ms: int, moments: list[tuple[int, int]]) -> list[Value]:
     return sorted(values, key=lambda v: v.t_ns)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(100, 900), max_size=4), st.integers(5_000, 9_000))
 def test_components_and_moments_add_up_exactly(lengths: list[int], length_ms: int) -> None:
     net = fake_model(10_000_000)
@@ -105,13 +110,17 @@ def test_components_and_moments_add_up_exactly(lengths: list[int], length_ms: in
         net.run(isinstance(value, EyeFrame))
         book(value)
     report = book.close(length_ms * MS)
-    assert sum(fj[1] for fj in book._total.values()) == round(report.total_j * 1e15)
+    assert sum(fj[1] for fj in book.total.values()) == round(report.total_j * 1e15)
     of_moments = sum(fj[1] for account in book._moments.values() for fj in account.values())
     assert len(book._moments) == len(moments)
-    total = sum(fj[1] for fj in book._total.values())
+    total = sum(fj[1] for fj in book.total.values())
     assert of_moments + round(report.between_moments_j * 1e15) == pytest.approx(total, abs=2)
     assert 0 <= of_moments <= total
     assert report.total_j_low <= report.total_j <= report.total_j_high
+    for parts in (report.by_component_j, report.by_stage_j, report.by_state_j):
+        assert sum(round(j * 1e15) for j in parts.values()) == pytest.approx(total, abs=len(parts))
+    assert sum(book._state_fj.values()) == total
+    assert sum(book._state_ns.values()) == length_ms * MS
     assert report.scene_camera_on_s == pytest.approx(sum(lengths) / 1000)
 
 
@@ -150,6 +159,139 @@ def test_a_measured_rail_replaces_the_estimate_and_says_so() -> None:
     assert report.measured == ("microcontroller",)
 
 
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["inertial", "processor", "system", "nothing"]), st.integers(0, 900)
+        ),
+        max_size=8,
+    )
+)
+def test_whatever_is_measured_the_sums_stay_exact(samples: list[tuple[str, int]]) -> None:
+    book = ledger()
+    for value in session(4_000, [(1_050, 1_800)]):
+        book(value)
+        while samples and value.t_ns > 400 * MS * (9 - len(samples)):
+            rail, power_mw = samples.pop()
+            book(EnergySample(t_ns=value.t_ns, rail=rail, power_mw=power_mw, span_ns=200 * MS))
+    report = book.close(4_000 * MS)
+    total = sum(fj[1] for fj in book.total.values())
+    assert sum(book._state_fj.values()) == total
+    assert report.moments_j + report.between_moments_j == pytest.approx(total / 1e15, abs=1e-12)
+    assert set(report.measured) <= {"inertial", "processor", "system"}
+    assert set(report.unknown_rails) <= {"nothing"}
+
+
+def test_a_rail_that_feeds_everything_makes_the_total_the_measured_one() -> None:
+    book = ledger()
+    for t in range(0, 2000, 20):
+        book(eye(t))
+    for t in range(200, 2001, 200):
+        book(EnergySample(t_ns=t * MS, rail="system", power_mw=300.0, span_ns=200 * MS))
+    report = book.close(2_000 * MS)
+    assert report.total_j == pytest.approx(0.3 * 2.0, rel=0.02)
+    assert report.by_component_j["unexplained"] > 0 and report.measured == ("system",)
+
+
+def test_a_rail_of_no_component_is_named_and_not_counted() -> None:
+    book, other = ledger(), ledger()
+    for value in session(1_000, []):
+        book(value)
+        other(value)
+    book(EnergySample(t_ns=980 * MS, rail="heater", power_mw=9e3, span_ns=500 * MS))
+    report = book.close(1_000 * MS)
+    assert report.unknown_rails == ("heater",) and report.measured == ()
+    assert report.total_j == other.close(1_000 * MS).total_j
+
+
+def state(mode: CameraMode, length_ms: int = 1_000) -> dict[str, float]:
+    book = ledger()
+    book(eye(0))
+    book(CameraRequest(t_ns=0, mode=mode, why=""))
+    return dict(book.close(length_ms * MS).by_component_j)
+
+
+def test_a_check_leaves_the_main_processor_asleep_and_the_camera_low() -> None:
+    off, low, full = (state(mode) for mode in (CameraMode.OFF, CameraMode.LOW, CameraMode.FULL))
+    rows = EnergyTable.shipped().rows
+    assert low["processor"] == off["processor"] < full["processor"]
+    assert off["scene_camera"] < low["scene_camera"] < full["scene_camera"]
+    assert low["accelerator"] == full["accelerator"] > off["accelerator"]
+    woken_fj = rows["processor_wake"][1] + 10**9 * rows["processor_awake"][1]
+    assert full["processor"] == pytest.approx(woken_fj / 1e15)
+
+
+def test_a_long_moment_is_charged_from_its_start_and_not_from_the_sessions() -> None:
+    """Longer than the ledger remembers in detail: at least not more than what was drawn meanwhile."""
+    book = ledger()
+    for t in range(0, 400_000, 500):
+        book(eye(t))
+    book(moment(100_000, 400_000))
+    report = book.close(400_000 * MS)
+    assert report.moments_j < 0.8 * report.total_j
+
+
+def packet(t_ms: int) -> ScenePacket:
+    return ScenePacket(
+        t_ns=t_ms * MS, seq=0, data=b"x" * 99, keyframe=True, width_px=64, height_px=48
+    )
+
+
+def test_a_cameras_own_packets_are_encoded_only_where_a_moment_takes_them() -> None:
+    header = replace(HEADER, brings_packets=True)
+    taken, vain = (EnergyLedger(EnergyTable.shipped(), {}, header) for _ in range(2))
+    packets = [packet(t) for t in range(0, 1000, 100)]
+    for book in (taken, vain):
+        book(CameraRequest(t_ns=0, mode=CameraMode.LOW, why=""))
+        for value in packets:
+            book(value)
+        book(SceneFrame(t_ns=950 * MS, seq=0, pixels=np.zeros((48, 64, 3), np.uint8)))
+    over = moment(500, 900)
+    taken(over)
+    kept = tuple(p for p in packets if p.t_ns >= 500 * MS)
+    taken(
+        Capture(
+            start_ns=over.start_ns, end_ns=over.end_ns, moment=over, packets=kept, thumbnail=None
+        )
+    )
+    rows = EnergyTable.shipped().rows
+    report = taken.close(1_000 * MS)
+    assert report.by_component_j["encode"] == pytest.approx(5 * 64 * 48 * rows["encode"][1] / 1e15)
+    assert report.by_component_j["decode"] == pytest.approx(64 * 48 * rows["decode"][1] / 1e15)
+    assert "encode" not in vain.close(1_000 * MS).by_component_j
+
+
+def test_what_the_controller_decided_is_counted_with_what_it_drew() -> None:
+    net = fake_model(1_000_000)
+    book = ledger(detector=net)
+    for number in range(6):
+        t_ns = number * 100 * MS
+        runs = number % 3 == 0
+        net.run(int(runs))
+        book(SceneFrame(t_ns=t_ns, seq=number, pixels=np.zeros((48, 64, 3), np.uint8)))
+        scale_px = 320 if runs else 0
+        book(ResolutionDecision(t_ns=t_ns, scale_px=scale_px, reuse=not runs, why="test"))
+    over = moment(0, 450)
+    book(over)
+    rows = EnergyTable.shipped().rows
+    call_mj = (1_000_000 * rows["network_mac"][1] + rows["network_wake"][1]) / 1e12
+    decided = book.decisions(over)
+    assert decided["320"] == {"frames": 2, "mj": pytest.approx(2 * call_mj)}
+    assert decided["reuse"] == {"frames": 3, "mj": 0.0}
+    assert book.decisions(moment(1, 2)) == {}
+
+
+def test_a_detector_call_costs_by_the_size_of_its_input() -> None:
+    model = load("detector")
+    detector, done = Detector(model), []
+    for side in (320, 160):
+        before = model.macs_done
+        detector.detect(np.zeros((120, 160, 3), np.uint8), side)
+        done.append(model.macs_done - before)
+    assert done == [model.spec.macs, model.spec.macs // 4]
+
+
 def test_a_recording_without_eye_video_is_charged_for_the_eyes_that_made_it() -> None:
     report = ledger(eye=fake_model(10)).close(1_000 * MS)
     assert report.assumed == ("eye_camera", "eye_light", "network.eye")
@@ -173,7 +315,11 @@ def written(tmp_path: Path, old: str, new: str) -> Path:
         ('unit = "mW"', 'unit = "W"', r"is in 'W', must be in mW"),
         ('mark = "estimated"', 'mark = "guessed"', "needs a source and a mark"),
         ("[assumed]", "[unknown]\n[assumed]", "unknown row 'unknown'"),
-        ("battery_mwh = 590", "", r"\[assumed\] is not complete"),
+        ("battery_mwh = 590", "", r"\[assumed\] is not complete.*battery_mwh"),
+        ("battery_mwh = 590", "battery_mwh = 0", "battery_mwh is 0, must be above zero"),
+        ("eye_cameras = 2", "eye_cameras = 1.5", "eye_cameras is 1.5"),
+        ("high = 2.0", "high = inf", r"\[eye_camera_idle\] needs 0 <= low"),
+        ("[scene_camera_low]", "[scene_camera_lo]", r"row \[scene_camera_low\] is missing"),
         ("[assumed]", "[assumed", "cannot be read"),
     ],
 )

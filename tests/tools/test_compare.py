@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.emulator.settings import EmulatorSettings
@@ -115,6 +115,7 @@ def test_the_page_escapes_what_it_is_given() -> None:
 intervals = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9)), max_size=6)
 
 
+@settings(deadline=None)
 @given(intervals, intervals)
 def test_moments_are_matched_one_to_one_and_none_is_lost_from_the_count(
     ours: list[tuple[int, int]], theirs: list[tuple[int, int]]
