@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,9 +18,11 @@ def c_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for program in ("gcc", "make", "nanopb_generator.py"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed (Debian: gcc make nanopb libnanopb-dev)")
-    build = tmp_path_factory.mktemp("c")
-    done = subprocess.run(
-        ["make", "-C", str(SOURCE), f"BUILD={build}", "CC=gcc"], capture_output=True, text=True
-    )
+    # `make coverage` says where and how; then its counts are read there afterwards.
+    build = Path(os.environ.get("BEHELD_C_BUILD") or tmp_path_factory.mktemp("c"))
+    flags = os.environ.get("BEHELD_C_CFLAGS")
+    command = ["make", "-C", str(SOURCE), f"BUILD={build}", "CC=gcc"]
+    command += [f"CFLAGS={flags}"] if flags else []
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return build
