@@ -16,7 +16,7 @@ $(VENV)/.device: pyproject.toml
 
 $(VENV)/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -e '.[device,server,postgres,s3,mdns,train,dev]'
+	$(BIN)/pip install --quiet -e '.[device,server,postgres,s3,mdns,search,train,dev]'
 	touch $@ $(VENV)/.device
 
 demo: $(VENV)/.device

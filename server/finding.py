@@ -149,13 +149,11 @@ class Finder:
         return self._hits(scores, limit)
 
     def catch_up(self) -> int:
-        """Encode every sentence that has no vector yet; says how many. One caller at a time works."""
-        if self._encoder is None or not self._catching_up.acquire(blocking=False):
+        """Encode every sentence that has no vector yet; says how many. One caller at a time."""
+        if self._encoder is None:
             return 0
-        try:
+        with self._catching_up:
             return self._encode_missing(self._encoder)
-        finally:
-            self._catching_up.release()
 
     def _encode_missing(self, encoder: Encoder) -> int:
         with self._db.write() as db:  # vectors of another network are of no use
