@@ -16,7 +16,17 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from server import api, api_live, api_moments, api_sync, api_wearer, observe, pages, tus
+from server import (
+    api,
+    api_live,
+    api_moments,
+    api_sync,
+    api_wearer,
+    observe,
+    pages,
+    pages_life,
+    tus,
+)
 from server.access import SecurityHeaders, Services
 from server.custody import Custody
 from server.database import Database
@@ -49,6 +59,7 @@ ROUTERS = (
     api_live.router,
     api_sync.router,
     pages.router,
+    pages_life.router,
     observe.router,
 )
 """Every route there is: tests walk over them."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import segno
@@ -13,8 +12,9 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from server import story
+from server import feelings, story
 from server.access import COOKIE, CurrentPerson, Services, Use, address_of
+from server.judging import EMOTIONS
 from server.people import Person
 from server.problems import TITLES, Problem
 from server.query import Query as SearchQuery
@@ -33,7 +33,13 @@ def render(
     request: Request, name: str, person: Person | None, *, status: int = 200, **values: Any
 ) -> Response:
     """One page with what every page shows."""
-    context = {"person": person, "here": request.url.path, **values}
+    services: Services = request.app.state.services
+    context = {
+        "person": person,
+        "here": request.url.path,
+        "unreviewed": services.finder.count(SearchQuery(reviewed=False)) if person else 0,
+        **values,
+    }
     return templates.TemplateResponse(request, name, context, status_code=status)
 
 
@@ -73,6 +79,7 @@ def _days_page(
         all_days=days,
         older=past[most - 1].day if len(past) > most else None,
         tags=services.index.common_tags(),
+        newest=services.index.last_number(),
         devices=[d for d in services.glasses.all() if d.revoked_utc is None],
     )
 
@@ -91,6 +98,7 @@ def day(day: str, request: Request, person: CurrentPerson, services: Use) -> Res
         all_days=services.index.days(),
         older=None,
         tags=services.index.common_tags(),
+        newest=services.index.last_number(),
         devices=[],
     )
 
@@ -128,6 +136,15 @@ def moment(key: str, request: Request, person: CurrentPerson, services: Use) -> 
         thresholds=story.thresholds(raw),
         energy=story.energy(raw),
         feelings=story.feelings(raw),
+        ribbon=feelings.ribbon(raw, story.origin_ns(raw)),
+        influence=feelings.influence_words(entry.influence),
+        because=feelings.because(raw),
+        mood=feelings.mood_words(entry.valence, entry.arousal),
+        felt_region=feelings.region(raw),
+        emotions=EMOTIONS,
+        decisions=story.decisions(raw),
+        session=services.reports.of_session(entry.device_id, entry.session_id),
+        alike=[hit.entry for hit in services.finder.alike(key, limit=6)],
         chart=story.chart(raw, entry),
         models=models if isinstance(models, dict) else {},
         before=before,
@@ -138,6 +155,15 @@ def moment(key: str, request: Request, person: CurrentPerson, services: Use) -> 
 @router.post("/moments/{key}/keep")
 def keep(key: str, person: CurrentPerson, services: Use, kept: Annotated[bool, Form()]) -> Response:
     services.judging.mark(key, kept=kept, reviewed=True)
+    return RedirectResponse(f"/moments/{key}", status_code=303)
+
+
+@router.post("/moments/{key}/emotion")
+def emotion(
+    key: str, person: CurrentPerson, services: Use, emotion: Annotated[str, Form(max_length=40)]
+) -> Response:
+    """Say how it felt."""
+    services.judging.feel(key, emotion)
     return RedirectResponse(f"/moments/{key}", status_code=303)
 
 
@@ -157,28 +183,6 @@ def discard(key: str, person: CurrentPerson, services: Use) -> Response:
     return RedirectResponse(f"/#day-{entry.local_day}", status_code=303)
 
 
-@router.get("/search")
-def search(
-    request: Request,
-    person: CurrentPerson,
-    services: Use,
-    q: Annotated[str, Query(max_length=200)] = "",
-    cursor: Annotated[str | None, Query(max_length=80)] = None,
-) -> Response:
-    """Moments that have all the words."""
-    page = services.finder.find(SearchQuery(words=q), cursor=cursor, limit=60)
-    more = urlencode({"q": q, "cursor": page.next_cursor}) if page.next_cursor else None
-    return render(
-        request,
-        "search.html",
-        person,
-        q=q,
-        entries=page.entries,
-        more=more,
-        tags=services.index.common_tags(),
-    )
-
-
 @router.get("/devices")
 def devices(request: Request, person: CurrentPerson, services: Use) -> Response:
     """Paired glasses."""
@@ -186,11 +190,28 @@ def devices(request: Request, person: CurrentPerson, services: Use) -> Response:
         request,
         "devices.html",
         person,
-        devices=services.glasses.all(),
-        standing=services.sync_states.all(),
+        glasses=_glasses(services),
         arriving=services.sync_states.previews(),
         code=None,
     )
+
+
+def _glasses(services: Services) -> list[dict[str, Any]]:
+    """Each pair with what is on its way and what came last."""
+    newest: dict[str, Any] = {
+        report.device_id: report for report in reversed(services.reports.newest(limit=60))
+    }
+    standing = services.sync_states.all()
+    return [
+        {
+            "device": device,
+            "moments": services.finder.count(SearchQuery(device=device.id)),
+            "standing": standing.get(device.id),
+            "session": newest.get(device.id),
+            "seen": story.seen_words(newest[device.id]) if device.id in newest else None,
+        }
+        for device in services.glasses.all()
+    ]
 
 
 @router.post("/devices/code")
@@ -204,8 +225,7 @@ def new_code(request: Request, person: CurrentPerson, services: Use) -> Response
         request,
         "devices.html",
         person,
-        devices=services.glasses.all(),
-        standing=services.sync_states.all(),
+        glasses=_glasses(services),
         arriving=services.sync_states.previews(),
         code=code,
         url=url,
@@ -221,11 +241,38 @@ def revoke(device_id: str, person: CurrentPerson, services: Use) -> Response:
 
 
 @router.get("/settings")
-def settings(request: Request, person: CurrentPerson, services: Use) -> Response:
+def settings(
+    request: Request,
+    person: CurrentPerson,
+    services: Use,
+    erased: Annotated[int | None, Query(ge=0, le=2**31)] = None,
+) -> Response:
     """Password, storage and the way out."""
     return render(
-        request, "settings.html", person, stored=services.index.stored_bytes(), done=False
+        request,
+        "settings.html",
+        person,
+        stored=services.index.stored_bytes(),
+        forecast=services.retention.forecast(),
+        settings=services.settings,
+        keep_emotion=services.preferences.keep_emotion,
+        erased=erased,
+        understands=services.finder.understands,
     )
+
+
+@router.post("/settings/emotion")
+def switch_emotion(person: CurrentPerson, services: Use, keep: Annotated[bool, Form()]) -> Response:
+    """Keep emotion data from now on, or none of what arrives."""
+    services.privacy.switch(keep)
+    return RedirectResponse("/settings#privacy", status_code=303)
+
+
+@router.post("/settings/emotion/erase")
+def erase_emotion(person: CurrentPerson, services: Use) -> Response:
+    """Erase all emotion data there is."""
+    count = services.privacy.erase_emotion()
+    return RedirectResponse(f"/settings?erased={count}#privacy", status_code=303)
 
 
 @router.post("/settings/password")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from server.index import Entry
 from server.record import DAY_PARTS, number
+from server.session_reports import SessionReport
 
 REASONS = {
     "attention": "your eyes rested on it and what lay there held your attention",
@@ -125,8 +127,7 @@ def day_short(day: str) -> str:
 def headline(entry: Entry) -> str:
     """Why it was kept, in one sentence."""
     causes = [REASONS.get(reason, reason) for reason in entry.reasons] or ["the glasses said so"]
-    things = [tag["name"] for tag in entry.tags if tag["attended"]]
-    what = f"the {things[0]}" if things else "something"
+    what = f"the {entry.attended[0]}" if entry.attended else "something"
     why = " and ".join(causes)
     return f"You looked at {what} for {seconds(entry.duration_s)}. It was kept because {why}."
 
@@ -171,7 +172,7 @@ def energy(raw: Mapping[str, Any]) -> list[Bar]:
     values = {
         str(k): number(v) for k, v in given.items() if not str(k).startswith(("total", "always"))
     }
-    return _bars({name: value for name, value in values.items() if value})
+    return bars({name: value for name, value in values.items() if value})
 
 
 def feelings(raw: Mapping[str, Any]) -> list[Bar]:
@@ -182,6 +183,45 @@ def feelings(raw: Mapping[str, Any]) -> list[Bar]:
         return []
     values = {str(name): number(value) or 0.0 for name, value in given.items()}
     return [Bar(name, value, 100 * min(1.0, max(0.0, value))) for name, value in values.items()]
+
+
+def decisions(raw: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """What was done with the scene frames: (what, how many, the reason given most often)."""
+    found: dict[str, Counter[str]] = {}
+    for run in rows(_evidence(raw).get("decisions")):
+        if not isinstance(run, Mapping):
+            continue
+        side, count = number(run.get("scale_px")), int(number(run.get("frames")) or 1)
+        what = (
+            "carried along by optical flow"
+            if run.get("reuse") is True
+            else f"looked at with {side or 0:.0f} px"
+        )
+        found.setdefault(what, Counter())[str(run.get("why", ""))[:120]] += count
+    told = [(what, sum(why.values()), why.most_common(1)[0][0]) for what, why in found.items()]
+    return sorted(told, key=lambda row: -row[1])
+
+
+def seen_words(report: SessionReport) -> str:
+    """`Seen 97 % of 3 h 10 min, 4 gaps`."""
+    gaps = len(report.gaps)
+    told = "no gap" if not gaps else f"{gaps} gap{'' if gaps == 1 else 's'}"
+    share = 100 * report.seen_share
+    rounded = f"{share:.0f}" if share < 99 or share == 100 else f"{share:.1f}"
+    return f"Seen {rounded} % of {seconds(report.session_s)}, {told}"
+
+
+def gap_words(report: SessionReport, most: int = 4) -> list[str]:
+    """The longest gaps with when and why, longest first: `12 min at 14:05, glasses were taken off`."""
+    start = datetime.fromisoformat(report.start_utc)
+    zone = ZoneInfo(report.zone)
+    longest = sorted(report.gaps, key=lambda gap: -gap.length_s)[:most]
+    told = []
+    for gap in longest:
+        at = (start + timedelta(seconds=gap.start_s)).astimezone(zone)
+        when = f" at {at:%H:%M}" if report.time_known else f" from {seconds(gap.start_s)} on"
+        told.append(f"{seconds(gap.length_s)}{when}: {gap.cause or 'no cause given'}")
+    return told
 
 
 def chart(raw: Mapping[str, Any], entry: Entry) -> Chart | None:
@@ -273,7 +313,7 @@ def _height(probability: float) -> float:
     return CHART_HEIGHT * (1 - min(1.0, max(0.0, probability)))
 
 
-def _bars(values: Mapping[str, float | None]) -> list[Bar]:
+def bars(values: Mapping[str, float | None]) -> list[Bar]:
     known = {name: value for name, value in values.items() if value is not None}
     most = max(known.values(), default=1.0) or 1.0
     ordered = sorted(known.items(), key=lambda item: -item[1])

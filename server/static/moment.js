@@ -9,6 +9,7 @@ const seek = document.getElementById("seek");
 const clock = document.getElementById("clock");
 const chart = document.getElementById("chart");
 const cursor = document.getElementById("cursor");
+const ribbon = document.getElementById("ribbon");
 const showGaze = document.getElementById("show-gaze");
 const showRegion = document.getElementById("show-region");
 
@@ -49,7 +50,19 @@ function draw(time) {
   if (showGaze.checked) drawGaze(pen, time, width, height);
 }
 
+/** The region that explains the feeling, if the record names one, dashed from the moment's start on. */
+function drawFelt(pen, time, width, height) {
+  if (!article.dataset.felt || time < Number(article.dataset.feltFrom)) return;
+  const [left, top, right, bottom] = article.dataset.felt.split(",").map(Number);
+  pen.setLineDash([7, 5]);
+  pen.strokeStyle = "#ffe3c4";
+  pen.lineWidth = 2;
+  pen.strokeRect(left * width, top * height, (right - left) * width, (bottom - top) * height);
+  pen.setLineDash([]);
+}
+
 function drawRegion(pen, time, width, height) {
+  drawFelt(pen, time, width, height);
   const row = region[lastBefore(region, time)];
   if (!row || time - row[0] > STALE_S * 2) return;
   const [, left, top, right, bottom] = row;
@@ -102,11 +115,12 @@ function show(time) {
   const length = video.duration || 1;
   seek.value = String(Math.round((1000 * time) / length));
   clock.textContent = `${time.toFixed(1)} s`;
-  if (chart) {
-    const start = Number(chart.dataset.start);
-    const x = (1000 * (time - start)) / (Number(chart.dataset.end) - start);
-    cursor.setAttribute("x1", x);
-    cursor.setAttribute("x2", x);
+  for (const [drawing, line] of [[chart, cursor], [ribbon, ribbon?.querySelector(".cursor")]]) {
+    if (!drawing) continue;
+    const start = Number(drawing.dataset.start);
+    const x = (1000 * (time - start)) / (Number(drawing.dataset.end) - start);
+    line.setAttribute("x1", x);
+    line.setAttribute("x2", x);
   }
 }
 

@@ -12,10 +12,12 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from device.identity import Identity, pair
+from device.identity import Credentials, Identity, pair
+from device.session_report import leave_report
 from device.sync import Syncer
 from server.embedded import Running, start
-from tests.server.snippets import days_of_life
+from tests.server.snippets import days_of_life, session_document
+from tools.sentence.encoder import packaged
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts" / "browser"
 FLAGS = (
@@ -41,36 +43,63 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("browser")
+
+
+@pytest.fixture(scope="session")
+def served(home: Path) -> Iterator[Running]:
     """A server with moments of three days."""
-    home = tmp_path_factory.mktemp("browser")
-    running = start(home / "server")
+    running = start(home / "server", encoder=packaged())
     identity = Identity.load_or_create(home / "glasses")
     credentials = pair(running.url, running.pairing_code(), identity, name="Morning glasses")
     days_of_life(home / "spool", _pictures())
+    for number in range(2):
+        leave_report(home / "spool", session_document(f"session-{number + 1}", number))
     report = Syncer(home / "spool", credentials, identity).run_once()
     assert report.receipts == 14
+    credentials.save(home / "glasses")
     yield running
     running.stop()
 
 
 @pytest.fixture
-def open_browser(chromium: str, tmp_path: Path) -> Iterator[Callable[..., webdriver.Chrome]]:
-    """Start a browser of some size and colour scheme; closed after the test."""
-    drivers: list[webdriver.Chrome] = []
+def deliver(served: Running, home: Path) -> Callable[[Path], None]:
+    """Send another spool of the same glasses."""
+
+    def send(spool: Path) -> None:
+        identity = Identity.load_or_create(home / "glasses")
+        credentials = Credentials.load(home / "glasses")
+        assert Syncer(spool, credentials, identity).run_once().receipts > 0
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """One browser for all tests: starting it is what costs."""
+    options = Options()
+    options.binary_location = chromium
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def open_browser(browser: webdriver.Chrome) -> Callable[..., webdriver.Chrome]:
+    """The browser at some size and in some colour scheme, signed out and with an empty console."""
 
     def begin(width_px: int = 1280, height_px: int = 900, dark: bool = False) -> webdriver.Chrome:
-        options = Options()
-        options.binary_location = chromium
-        for flag in (*FLAGS, f"--window-size={width_px},{height_px}"):
-            options.add_argument(flag)
-        options.add_argument(f"--user-data-dir={tmp_path / f'profile{len(drivers)}'}")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
-        drivers.append(driver)
+        browser.get("about:blank")
+        browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
+        browser.get_log("browser")
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-        driver.execute_cdp_cmd(
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+        browser.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
             {
                 "width": width_px,
@@ -79,11 +108,9 @@ def open_browser(chromium: str, tmp_path: Path) -> Iterator[Callable[..., webdri
                 "mobile": width_px < 600,
             },
         )
-        return driver
+        return browser
 
-    yield begin
-    for driver in drivers:
-        driver.quit()
+    return begin
 
 
 @pytest.fixture

@@ -29,6 +29,12 @@ class Scene:
     seed: int = 1
     picture: np.ndarray | None = None
     """RGB background, (H, W, 3) uint8; drawn if None."""
+    emotion: str | None = None
+    """The strongest class; None: the glasses estimated no feeling."""
+    influence: float = 0.3
+    sure: float = 0.6
+    look: int | None = None
+    """Number of a direction that the embedding points to; None: no embedding."""
 
 
 def make_snippet(spool: Path, snippet_id: str, scene: Scene = Scene()) -> Path:
@@ -108,7 +114,8 @@ def make_record(snippet_id: str, scene: Scene) -> dict[str, Any]:
             "total": 665.5, "total_low": 400.0, "total_high": 900.0,
         },
         "models": {"attention": {"version": "1.0.0", "sha256": "ab" * 32}},
-        "emotion": None,
+        "emotion": _emotion(scene, slow),
+        "embedding": None if scene.look is None else look(scene.look, scene.seed),
         "evidence": {
             "gaze": [[t, gx, gy, 0.95] for t, gx, gy in zip(times, x, y, strict=True)],
             "attention": [[t, p] for t, p in zip(slow, probability, strict=True)],
@@ -122,10 +129,74 @@ def make_record(snippet_id: str, scene: Scene) -> dict[str, Any]:
                 {"t_ns": end_ns, "before": "keeping", "after": "checking",
                  "why": "attention is below 0.35 for 704 ms, patience 700"},
             ],
-            "decisions": [],
+            "decisions": [
+                {"t_ns": video_ns, "scale_px": 224, "reuse": False, "why": "moved by 9 px", "frames": 4},
+                {"t_ns": start_ns, "scale_px": 0, "reuse": True, "why": "moved by 1 px", "frames": 21},
+            ],
             "tags": [],
         },
     }  # fmt: skip
+
+
+def session_document(session_id: str, number: int = 0) -> dict[str, Any]:
+    """The report of a session of some hours with a few gaps (device/session_report.py)."""
+    gaps = [
+        (812.0, 850.4, "eye", "glasses were taken off"),
+        (3100.0, 3390.0, "eye", "no eye was seen"),
+        (9000.0, 9008.5, "scene", "the camera was reset"),
+    ][number:]
+    blind_s = sum(end - start for start, end, *_ in gaps)
+    return {
+        "format": 1,
+        "session_id": session_id,
+        "source": "emulator",
+        "start_utc": f"2026-05-0{2 + number}T06:02:00.000+00:00",
+        "zone": "Europe/Berlin",
+        "session_s": 11400.0,
+        "seen_s": 11400.0 - blind_s,
+        "gap_s": blind_s,
+        "gaps": [{"start_s": a, "end_s": b, "stream": s, "cause": c} for a, b, s, c in gaps],
+        "moments": 8,
+        "energy_j": {
+            "total": 1320.5, "total_low": 900.0, "total_high": 1900.0, "always_on": 9877.0,
+            "by_component": {"eye_camera": 520.0, "scene_camera": 410.0, "network": 260.5, "radio": 130.0},
+            "measured": [],
+        },
+    }  # fmt: skip
+
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+def look(direction: int, seed: int, dimensions: int = 64) -> list[float]:
+    """An embedding near one of a few directions, of unit length."""
+    centre = np.random.default_rng(1000 + direction).standard_normal(dimensions)
+    row = centre + 0.1 * np.random.default_rng(seed).standard_normal(dimensions)
+    return [round(float(v), 4) for v in row / np.linalg.norm(row)]
+
+
+def _emotion(scene: Scene, times: range) -> dict[str, Any] | None:
+    if scene.emotion is None:
+        return None
+    rest = (1 - scene.sure) / (len(EMOTIONS) - 1)
+    table = {name: scene.sure if name == scene.emotion else rest for name in EMOTIONS}
+    series = []
+    for number, t_ns in enumerate(times):
+        share = min(1.0, number / 8) * (0.85 + 0.15 * math.sin(number / 3))
+        calm = {name: share * value for name, value in table.items()}
+        calm["neutral"] += 1 - share
+        series.append([t_ns, *(calm[name] for name in EMOTIONS), scene.influence])
+    return {
+        "strongest": scene.emotion,
+        "probabilities": table,
+        "non_neutral": 1 - table["neutral"],
+        "influence": scene.influence,
+        "series": series,
+        "valence": 0.4,
+        "arousal": -0.2,
+        "region": {"left": 0.36, "top": 0.36, "right": 0.5, "bottom": 0.58},
+        "because": [scene.thing],
+    }
 
 
 def days_of_life(spool: Path, pictures: dict[str, np.ndarray], count: int = 14) -> list[Path]:
@@ -145,6 +216,10 @@ def days_of_life(spool: Path, pictures: dict[str, np.ndarray], count: int = 14) 
             length_s=1.5 + 0.5 * (number % 4),
             seed=number,
             picture=pictures[name],
+            emotion=("happy", "neutral", None, "surprise", "happy", "sad")[number % 6],
+            influence=(0.15, 0.45, 0.5, 0.72, 0.9)[number % 5],
+            sure=0.45 + 0.08 * (number % 4),
+            look=names.index(name),
         )
         made.append(make_snippet(spool, f"life-{number:03d}", scene))
     return made
