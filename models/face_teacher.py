@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 CLASSES = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 SIDE_PX = 112
@@ -38,27 +38,6 @@ class FaceTeacher:
             at += count * kind.itemsize
             values = raw * packed["scale"] + packed["min"] if packed else raw
             self._weights[entry["name"]] = torch.from_numpy(values.reshape(entry["shape"]))
-
-    def teach(self, encoder: nn.Sequential) -> None:
-        """Write the four blocks' weights into an encoder of the same shape (`models.eye_emotion`).
-
-        The filters over red, green and blue are summed: the eyes are grey.
-        """
-        for number, block in enumerate(encoder):
-            for name in ("conv0", "conv1", "conv2", "conv3"):
-                have = f"dense{number}/{name}"
-                to = getattr(block, name)
-                if f"{have}/filters" in self._weights:
-                    kernel = self._weights[f"{have}/filters"].permute(3, 2, 0, 1)
-                    to[1].weight.data.copy_(kernel.sum(1, keepdim=True))
-                    to[1].bias.data.copy_(self._weights[f"{have}/bias"])
-                    continue
-                depthwise = self._weights[f"{have}/depthwise_filter"].permute(2, 3, 0, 1)
-                to.depthwise.weight.data.copy_(depthwise)
-                to.pointwise.weight.data.copy_(
-                    self._weights[f"{have}/pointwise_filter"].permute(3, 2, 0, 1)
-                )
-                to.pointwise.bias.data.copy_(self._weights[f"{have}/bias"])
 
     @torch.no_grad()
     def probabilities(self, faces: Tensor) -> Tensor:

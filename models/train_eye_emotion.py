@@ -33,13 +33,11 @@ NEUTRAL = EMOTIONS.index("neutral")
 @dataclass(frozen=True)
 class TrainEyeEmotion:
     seed: int = 1
-    epochs: int = 30
+    epochs: int = 40
     steps: int = 110
     """Batches an epoch."""
     batch: int = 96
     learning_rate: float = 2e-3
-    trunk_rate: float = 0.35
-    """Learning rate of the trunk as a share of the head's: it begins from the whole-face net."""
     weight_decay: float = 0.02
     teacher_share: float = 0.4
     """Part of the target that is the teacher's opinion."""
@@ -48,7 +46,6 @@ class TrainEyeEmotion:
     """Part of each batch from the sharper pictures."""
     one_eye_share: float = 0.5
     ema: float = 0.998
-    largest_gradient: float = 2.0
     threads: int = 1
 
 
@@ -159,21 +156,14 @@ def main() -> None:
     )
 
     net = EyeEmotion(EyeEmotionConfig())
-    if teacher is not None:
-        teacher.teach(net.encoder)
     average = {k: v.clone() for k, v in net.state_dict().items()}
-    trunk = {id(p) for p in net.encoder.parameters()}
-    groups, rates = [], []
-    for decayed in (True, False):
-        for slow in (True, False):
-            chosen = [
-                p for p in net.parameters() if (p.ndim > 1) == decayed and (id(p) in trunk) == slow
-            ]
-            groups.append({"params": chosen, "weight_decay": cfg.weight_decay if decayed else 0.0})
-            rates.append(cfg.learning_rate * (cfg.trunk_rate if slow and teacher else 1.0))
+    groups = [
+        {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": cfg.weight_decay},
+        {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
     optimiser = torch.optim.AdamW(groups, lr=cfg.learning_rate)
     total = cfg.epochs * cfg.steps
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, total)
     started, from_lfw = time.monotonic(), round(cfg.batch * cfg.lfw_share)
     for epoch in range(cfg.epochs):
         net.train()
@@ -195,7 +185,6 @@ def main() -> None:
             loss = loss + 0.3 * F.binary_cross_entropy_with_logits(made["gate"], gate_target)
             optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), cfg.largest_gradient)
             optimiser.step()
             schedule.step()
             mean_loss += float(loss.detach()) / cfg.steps
