@@ -21,6 +21,7 @@ from device.energy import EnergyLedger, EnergyReport
 from device.energy_table import EnergyTable
 from device.errors import BeheldError
 from device.model import WEIGHTS, Model, load
+from device.personal import Personal
 from device.pipeline import Report, Sink, Source, Stage, run
 from device.pupil import PupilEstimator
 from device.record import SessionSource
@@ -30,6 +31,7 @@ from device.sources.camera import CameraSettings
 from device.spool import SnippetWriter, write_record
 from device.stages.attention import AttentionSettings, AttentionStage
 from device.stages.capture import CaptureSettings, CaptureStage
+from device.stages.emotion import EmotionSettings, EyeEmotionStage, FusionStage
 from device.stages.encode import EncodeSettings, EncodeStage
 from device.stages.events import EventSettings, EventsStage
 from device.stages.gaze import GazeSettings, GazeStage
@@ -40,6 +42,8 @@ from device.types import SessionHeader
 
 MODELS = ("eye", "attention", "detector", "backbone")
 """The networks of the main job, by the names of their files in `device/weights`."""
+EMOTION_MODELS = ("eye_emotion", "affect", "emoship")
+"""Those of the emotion stages, loaded only where these are on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ class Settings:
     wake: WakeSettings = field(default_factory=WakeSettings)
     resolution: ResolutionSettings = field(default_factory=ResolutionSettings)
     tag: TagSettings = field(default_factory=TagSettings)
+    emotion: EmotionSettings = field(default_factory=EmotionSettings)
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     capture: CaptureSettings = field(default_factory=CaptureSettings)
 
@@ -93,8 +98,10 @@ def stages(
     models: Mapping[str, Model],
     settings: Settings,
     calibration: Calibration | None = None,
+    personal: Personal | None = None,
 ) -> list[Stage]:
     """The data-flow diagram, top to bottom. What a recording brings along is not made again."""
+    settings = personalised(settings, personal)
     gaze = GazeStage(PupilEstimator(models["eye"]), calibration, settings.gaze)
     encode = EncodeStage(settings.encode, header.scene, hold_s=settings.capture.pre_roll_s)
     context = {
@@ -114,16 +121,48 @@ def stages(
         if carried is None
         else (ResolutionStage(carried, models.get("resolution"), settings.resolution),)
     )
+    eyes, fusion = emotion_stages(header, models, settings, personal)
     return [
         *(() if header.brings_gaze else (gaze,)),  # EyeFrame -> Pupil -> Gaze
         EventsStage(settings.events),  # Gaze -> EyeMovement, Fixation, Pursuit, Saccade, Blink
         *attention,  # SceneFrame, EyeMovement -> Attention
+        *eyes,  # EyeFrame, Pupil -> EmotionEstimate of the eyes alone
         WakeStage(settings.wake),  # -> WakeChange, CameraRequest, MomentStart, MomentEnd
         *resolution,  # SceneFrame -> ResolutionDecision
         TagStage(models["detector"], models["backbone"], settings.tag, carried),  # -> Tags
+        *fusion,  # EmotionEstimate, Tags -> EmotionEstimate with the view's part
         *(() if header.brings_packets else (encode,)),  # SceneFrame -> ScenePacket
         CaptureStage(header.session_id, header.scene, context, settings.capture),  # -> Moment
     ]
+
+
+def personalised(settings: Settings, personal: Personal | None) -> Settings:
+    """The settings of this wearer, and the tag stage's share in what the emotion stages need."""
+    if settings.emotion.on:
+        tag = dataclasses.replace(settings.tag, whole_every=settings.emotion.whole_every)
+        settings = dataclasses.replace(settings, tag=tag)
+    if personal is not None and personal.keep_shift:
+        wake = settings.wake
+        enter = min(0.99, max(wake.leave_probability, wake.enter_probability + personal.keep_shift))
+        wake = dataclasses.replace(wake, enter_probability=enter)
+        settings = dataclasses.replace(settings, wake=wake)
+    return settings
+
+
+def emotion_stages(
+    header: SessionHeader,
+    models: Mapping[str, Model],
+    settings: Settings,
+    personal: Personal | None,
+) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
+    """The eyes' part before the judge, the view's part after the tags; none of it unless it is on."""
+    if not settings.emotion.on:
+        return (), ()
+    eyes = EyeEmotionStage(
+        models["eye_emotion"], settings.emotion, personal, sees_pupils=not header.brings_gaze
+    )
+    fusion = FusionStage(models["affect"], models["emoship"], settings.emotion, personal)
+    return (eyes,), (() if header.scene is None else (fusion,))
 
 
 def run_session(
@@ -137,13 +176,16 @@ def run_session(
     table: EnergyTable | None = None,
     progress: Callable[[int], None] = lambda t_ns: None,
     live: LiveRun | None = None,
+    personal: Personal | None = None,
 ) -> Outcome:
     """Run a source through the loop into `out/spool`, `out/moments.json` and `out/session.json`.
 
     Raises StorageError if `out` cannot be written; snippets complete by then stay complete.
     """
     settings = settings or Settings()
-    models = models or load_models()
+    models = dict(models or load_models())
+    if settings.emotion.on:
+        models |= {name: load(name) for name in EMOTION_MODELS if name not in models}
     header = source.header
     source.camera.settings = settings.camera
     ledger = EnergyLedger(table or EnergyTable.shipped(), models, header)
@@ -158,7 +200,7 @@ def run_session(
         sinks.append(lambda value: writer.records.__delitem__(slice(None, -keep)))
     report = run(
         source,
-        stages(header, models, settings, calibration),
+        stages(header, models, settings, calibration, personal),
         sinks,
         progress=progress,
         report=live.report,

@@ -18,6 +18,8 @@ class RegionView:
     """(1280,) float32 of unit length."""
     words: tuple[tuple[str, float], ...]
     """Names with their probabilities, most probable first."""
+    logits: Embedding
+    """(1000,) float32, one a class of the network."""
 
 
 class Backbone:
@@ -47,6 +49,7 @@ class Backbone:
         return RegionView(
             embedding=np.asarray(result["embedding"][0], np.float32),
             words=tuple((self._names[i], float(by_name[i])) for i in order),
+            logits=np.asarray(result["logits"][0], np.float32),
         )
 
 

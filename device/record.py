@@ -28,11 +28,13 @@ from device.sources.camera import SceneCamera
 from device.sources.scene_video import ScenePlayer
 from device.types import (
     DeviceEvent,
+    EmotionEstimate,
     EnergySample,
     EyeFrame,
     Gap,
     Gaze,
     ImuSample,
+    Moment,
     MomentEnd,
     MomentStart,
     ScenePacket,
@@ -187,6 +189,11 @@ class Recorder:
             self._video(SCENE_TOPIC, value)
         elif isinstance(value, EyeFrame):
             self._eye(value)
+        elif isinstance(value, EmotionEstimate):
+            return  # can be made again from the eyes; what is not written need not be erased
+        elif isinstance(value, Moment):
+            evidence = {k: v for k, v in value.evidence.items() if k != "emotion"}
+            self._json(_topic(kind), kind, value.t_ns, replace(value, evidence=evidence))
         elif kind.__name__ in KINDS:
             self._json(_topic(kind), kind, value.t_ns, value)
         else:

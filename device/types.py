@@ -238,6 +238,14 @@ class EmotionEstimate(Timed):
     influence: float | None
     """Share of the scene in the prediction (0..1); None when fusion did not run."""
     region: Region | None
+    """The part of the scene that explains most of it; None when fusion did not run."""
+    affect: tuple[float, float] | None = None
+    """Valence and arousal of the view as people would rate it, 1 to 7; None when fusion did not run."""
+    affect_sd: tuple[float, float] | None = None
+    because: tuple[str, ...] = ()
+    """Names of the attended thing and of the view, as far as they are known."""
+    vector: Embedding | None = None
+    """The eye network's vector, on its way to fusion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -268,6 +276,12 @@ class Tags(Timed):
     region: Region
     embedding: Embedding
     reused: bool = False
+    logits: Embedding | None = None
+    """The backbone's scores for its classes, (1000,): of the region, or of the whole view if `whole`."""
+    whole: Embedding | None = None
+    """Embedding of the whole view, where this analysis looked at it in place of the region."""
+    word: str | None = None
+    """The backbone's name for what it looked at, if it is sure."""
 
 
 # --- what is decided -----------------------------------------------------------------------------

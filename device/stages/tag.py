@@ -43,6 +43,9 @@ class TagSettings:
     """Added around the attended region before it is embedded, as a share of its size."""
     smallest: float = 0.08
     """Least side of the region that is embedded, as a share of the frame."""
+    whole_every: int = 0
+    """Every so many-th analysis the backbone looks at the whole view in place of the region, which is how
+    the scene's affect is known without a second run of it; 0: never. The emotion stage sets it to its own."""
     min_probability: float = 0.4
     """Detections less probable are dropped."""
     min_word_probability: float = 0.6
@@ -74,6 +77,7 @@ class TagStage:
         self._controlled = carried is not None
         self._carried = carried or Carried()
         self._open = False
+        self._analysed = 0  # in this moment
         self._region: Region | None = None
         self._decision: ResolutionDecision | None = None
         self._last: Tags | None = None
@@ -106,6 +110,7 @@ class TagStage:
                 self._open = True
             case MomentEnd():
                 self._open, self._waiting, self._last = False, False, None
+                self._analysed = 0
                 self._carried.reset()
 
     def finish(self, end_ns: int) -> Iterable[Value]:
@@ -155,7 +160,11 @@ class TagStage:
 
     def _analyse(self, frame: SceneFrame, size_px: int) -> Iterable[Value]:
         place = self._region or Region(left=0.25, top=0.25, right=0.75, bottom=0.75)
-        self._last = self._analysis.run(frame, size_px, place)
+        every = self._settings.whole_every
+        self._analysed += 1
+        # The region comes first: names and search live on it.
+        before = self._last if every and self._analysed % every == 2 % every else None
+        self._last = self._analysis.run(frame, size_px, place, before)
         self._carried.push(frame)
         self._carried.begin(
             frame.t_ns,
@@ -176,20 +185,35 @@ class Analysis:
         self._detector = Detector(detector, min_probability=settings.min_probability)
         self._backbone = Backbone(backbone, padding=settings.padding, smallest=settings.smallest)
 
-    def run(self, frame: SceneFrame, size_px: int, place: Region) -> Tags:
-        """Analyse a frame at `size_px`; `place` is the attended part of it."""
+    def run(
+        self, frame: SceneFrame, size_px: int, place: Region, before: Tags | None = None
+    ) -> Tags:
+        """Analyse a frame at `size_px`; `place` is the attended part of it.
+
+        With `before`, the backbone looks at the whole view and the region's embedding is kept from then.
+        """
         found = self._detector.detect(frame.pixels, size_px)
         attended = attended_thing(found, place, self._settings.near)
         region = found[attended].region if attended is not None else place
-        view = self._backbone.view(frame.pixels, region)
+        everything = Region(left=0.0, top=0.0, right=1.0, bottom=1.0)
+        view = self._backbone.view(frame.pixels, region if before is None else everything)
         tags = [
             Tag(name=d.name, probability=d.probability, region=d.region, attended=i == attended)
             for i, d in enumerate(found)
         ]
         word, probability = view.words[0]
-        if attended is None and probability >= self._settings.min_word_probability:
+        sure = probability >= self._settings.min_word_probability
+        if attended is None and sure and before is None:
             tags.append(Tag(name=word, probability=probability, region=region, attended=True))
-        return Tags(t_ns=frame.t_ns, tags=tuple(tags), region=region, embedding=view.embedding)
+        return Tags(
+            t_ns=frame.t_ns,
+            tags=tuple(tags),
+            region=region,
+            embedding=view.embedding if before is None else before.embedding,
+            logits=view.logits,
+            whole=None if before is None else view.embedding,
+            word=word if sure else None,
+        )
 
 
 def attended_thing(found: list[Detection], place: Region, near: float) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +43,8 @@ class Trace:
             case Attention():
                 self.attention.append(value)
             case EmotionEstimate():
+                if self.emotion and self.emotion[-1].t_ns == value.t_ns:
+                    self.emotion.pop()  # fusion took the eyes' estimate further
                 self.emotion.append(value)
             case ResolutionDecision():
                 self.decisions.append(value)
@@ -129,6 +131,26 @@ def summary_of_emotion(estimates: list[EmotionEstimate]) -> dict[str, Any] | Non
         "non_neutral": float(np.mean([e.non_neutral for e in estimates])),
         "influence": float(np.mean(influences)) if influences else None,
         "series": [[e.t_ns, *e.probabilities, e.influence] for e in estimates],
+        **_scene_part(estimates),
+    }
+
+
+def _scene_part(estimates: list[EmotionEstimate]) -> dict[str, Any]:
+    """What the view has to do with it: mean affect and its doubt, the region that explains most, words."""
+    fused = [e for e in estimates if e.affect is not None and e.affect_sd is not None]
+    if not fused:
+        return {}
+    affect = np.mean([e.affect for e in fused if e.affect], axis=0)
+    sd = np.mean([e.affect_sd for e in fused if e.affect_sd], axis=0)
+    most = max(fused, key=lambda e: e.influence or 0.0)
+    words = Counter(word for e in fused for word in e.because)
+    return {
+        "valence": float(affect[0]),
+        "valence_sd": float(sd[0]),
+        "arousal": float(affect[1]),
+        "arousal_sd": float(sd[1]),
+        "region": most.region,
+        "because": [word for word, _ in words.most_common(4)],
     }
 
 

@@ -11,6 +11,7 @@ BENCHES = {
     "attention": ("tools.bench.attention", "Attended intervals: eyes alone, scene alone, fused."),
     "bridge": ("tools.bench.bridge", "The wire to the microcontroller against pyserial framing."),
     "custody": ("tools.bench.custody", "Uploads under every fault: nothing lost, nothing forged."),
+    "emoship": ("tools.bench.emoship", "Eyes and view together, on people and themes never seen."),
     "emotion": ("tools.bench.emotion", "Expression from one eye and two, on people never seen."),
     "events": ("tools.bench.events", "Fixations, saccades, pursuits against human raters."),
     "faults": ("tools.bench.faults", "Live runs on emulated glasses, a fault in each."),

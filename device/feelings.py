@@ -1,0 +1,119 @@
+"""Leaving nothing of feelings behind on the glasses.
+
+Gone afterwards: the personal file with all its versions, what corrections said of feelings, the emotion of
+every snippet still waiting here and of the records beside the spool, and whole moments that were kept for
+nothing but an emotion. A sealed snippet cannot be opened here: it is counted, and removed only if asked.
+What the server holds is the server's to erase. Recordings hold eye video, as they always did, but no feeling.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from device import feedback, personal
+from device.codec import dumps
+from device.sealing import Protection
+from device.spool import (
+    MANIFEST,
+    MOMENT,
+    SIGNATURE,
+    atomic_write,
+    make_manifest,
+    sealed,
+    stored_file,
+)
+
+NETWORKS = ("eye_emotion", "affect", "emoship")
+REASON = "emotion"
+
+
+@dataclass(slots=True)
+class Erased:
+    """What went, and what could not be reached."""
+
+    personal_files: int = 0
+    corrections: int = 0
+    snippets: int = 0
+    """Of which the emotion was removed."""
+    moments: int = 0
+    """Removed whole: they were kept for an emotion alone."""
+    sealed_removed: int = 0
+    sealed_left: int = 0
+    """Sealed snippets that may hold an emotion, and are only readable at home."""
+
+
+def erase(home: Path, spool: Path, protection: Protection, *, with_sealed: bool = False) -> Erased:
+    """Erase; see the module. Run it while no session runs. Raises StorageError."""
+    done = Erased(personal_files=personal.erase(home), corrections=_forget_corrections(home))
+    for folder in sealed(spool):
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if "sealed_to" in manifest:
+            done.sealed_removed += with_sealed
+            done.sealed_left += not with_sealed
+            if with_sealed:
+                shutil.rmtree(folder)
+            continue
+        record = json.loads((folder / MOMENT).read_text(encoding="utf-8"))
+        if not _feels(record):
+            continue
+        if set(record.get("reasons", ())) == {REASON}:
+            shutil.rmtree(folder)
+            done.moments += 1
+            continue
+        _rewrite(folder, without(record), protection)
+        done.snippets += 1
+    beside = spool.parent / "moments.json"
+    if beside.is_file():
+        records = json.loads(beside.read_text(encoding="utf-8"))
+        kept = [without(r) for r in records if set(r.get("reasons", ())) != {REASON}]
+        if kept != records:
+            atomic_write(beside, dumps(kept).encode())
+    return done
+
+
+def without(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A moment's record with nothing of feelings in it."""
+    evidence = dict(record.get("evidence", {}))
+    changes = evidence.get("changes", [])
+    evidence["changes"] = [c for c in changes if "non-neutral" not in str(c.get("why", ""))]
+    models = {n: m for n, m in record.get("models", {}).items() if n not in NETWORKS}
+    reasons = [r for r in record.get("reasons", ()) if r != REASON]
+    return {**record, "emotion": None, "reasons": reasons, "models": models, "evidence": evidence}
+
+
+def _feels(record: Mapping[str, Any]) -> bool:
+    return without(record) != {**record, "evidence": {"changes": [], **record.get("evidence", {})}}
+
+
+def _rewrite(folder: Path, record: dict[str, Any], protection: Protection) -> None:
+    """The manifest last: until then the old one no longer fits, and nothing unfit is sent."""
+    atomic_write(folder / MOMENT, dumps(record).encode())
+    skip = {MANIFEST, SIGNATURE}
+    files = [asdict(stored_file(p)) for p in sorted(folder.iterdir()) if p.name not in skip]
+    manifest = dumps(make_manifest(files, record)).encode()
+    (folder / SIGNATURE).unlink(missing_ok=True)
+    atomic_write(folder / MANIFEST, manifest)
+    if protection.sign is not None:
+        atomic_write(folder / SIGNATURE, protection.sign(manifest).encode())
+
+
+def _forget_corrections(home: Path) -> int:
+    """Corrections of feelings keep their number only, so that they are not fetched again; others lose what
+    was thought of the feeling."""
+    items = feedback.read(home)
+    felt = [i for i in items if i.get("kind") == "emotion"]
+    if items:
+        kept = [
+            {"number": i["number"], "kind": "erased"}
+            if i.get("kind") == "emotion"
+            else {k: v for k, v in i.items() if k not in ("emotion", "probabilities")}
+            for i in items
+        ]
+        text = "".join(json.dumps(item, sort_keys=True) + "\n" for item in kept)
+        atomic_write(home / feedback.NAME, text.encode())
+    return len(felt)

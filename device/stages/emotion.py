@@ -1,0 +1,339 @@
+"""Emotion: what the eyes suggest, and how much of it the view explains.
+
+Two stages. `EyeEmotionStage` looks at an eye frame every so often: one small network gives the non-neutral
+gate, the seven classes and a vector. `FusionStage` joins the vector with the affect of the view, but only
+while the gate says non-neutral or a moment is open, and only if the tag stage has looked at the scene: it
+never runs the backbone itself.
+
+The eye network learnt from visible-light faces. An eye camera on a frame is infrared, oblique and sees less
+of the brow; what the estimates are worth there has not been measured, so the stages are off unless asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.errors import ModelError
+from device.model import Model, fit
+from device.personal import Personal
+from device.types import (
+    EMOTIONS,
+    DeviceEvent,
+    EmotionEstimate,
+    EyeFrame,
+    EyeMovement,
+    MomentEnd,
+    MomentStart,
+    Movement,
+    Pixels,
+    Pupil,
+    Region,
+    Tags,
+    Value,
+)
+
+Floats = NDArray[np.float64]
+SIDE_PX = 64
+WHOLE = Region(left=0.0, top=0.0, right=1.0, bottom=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmotionSettings:
+    on: bool = False
+    """Whether emotion is estimated at all. Off: nothing of it is computed, and nothing written."""
+    every_ms: float = 500.0
+    """Time between two looks of the eye network: the gate of every Nth eye frame, whatever their rate."""
+    together_ms: float = 60.0
+    """Frames of the two eyes this close belong together; an eye further behind is left out."""
+    least_openness: float = 0.35
+    """An eye less open is blinking or half shut, and its frame is skipped."""
+    least_pupil: float = 0.2
+    """An eye whose pupil is found with less confidence is not in view, and its frame is skipped."""
+    smooth_ms: float = 1500.0
+    """Time constant of the average over estimates."""
+    forget_ms: float = 5000.0
+    """After so long without an eye, the average begins anew."""
+    enter: float = 0.6
+    """From this smoothed gate on the state is non-neutral, and fusion runs."""
+    leave: float = 0.45
+    """Below this gate it is neutral again."""
+    always_fuse: bool = False
+    """Fuse whatever the gate says: the variant of comparisons."""
+    view_ms: float = 8000.0
+    """A look at the scene serves fusion for so long."""
+    whole_every: int = 3
+    """Every so many-th scene analysis looks at the whole view in place of the attended region."""
+
+    def __post_init__(self) -> None:
+        if self.leave > self.enter:
+            raise ValueError("emotion.leave must not exceed emotion.enter")
+        if self.whole_every < 2:
+            raise ValueError(
+                "emotion.whole_every must be 2 or more: the region is looked at as well"
+            )
+
+
+class EyeEmotionStage:
+    """Yields an `EmotionEstimate` without influence for the eye frames it looks at."""
+
+    name = "eye_emotion"
+    wants: tuple[type, ...] = (EyeFrame, Pupil, EyeMovement, DeviceEvent)
+
+    def __init__(
+        self,
+        model: Model,
+        settings: EmotionSettings | None = None,
+        personal: Personal | None = None,
+        *,
+        sees_pupils: bool = True,
+    ) -> None:
+        """`sees_pupils`: a `Pupil` follows each eye frame; without, only blinks of the gaze are known.
+
+        Raises ModelError if the network's classes are not ours, or the personal file is of another one.
+        """
+        check_classes(model)
+        if personal is not None:
+            personal.check_model(model.sha256)
+        self._model, self._set, self._personal = model, settings or EmotionSettings(), personal
+        self._sees_pupils = sees_pupils
+        self._waiting: dict[str, EyeFrame] = {}
+        self._ready: dict[str, EyeFrame] = {}
+        self._waits_ns = 0  # since when the other eye is waited for
+        self._looked_ns = -(10**18)
+        self._smooth: tuple[int, Floats, float] | None = None
+        self._blinking = self._private = False
+        self.outputs: dict[str, NDArray[Any]] = {}
+        """What the network said last, before anything personal; enrolment averages it."""
+        self.refused = 0
+        """Estimates that were not numbers, and were dropped."""
+
+    def step(self, value: Value) -> Iterable[Value]:
+        match value:
+            case EyeFrame():
+                if value.t_ns - self._looked_ns < self._set.every_ms * 1e6 or self._private:
+                    return ()
+                if self._sees_pupils:
+                    self._waiting[value.eye] = value
+                    return ()
+                if not self._blinking:
+                    return self._seen(value)
+            case Pupil():
+                frame = self._waiting.get(value.eye)
+                if frame is not None and frame.t_ns == value.t_ns:
+                    del self._waiting[value.eye]
+                    if self._usable(value):
+                        return self._seen(frame)
+            case EyeMovement():
+                self._blinking = value.movement in (Movement.BLINK, Movement.UNKNOWN)
+            case DeviceEvent():
+                if value.name in ("privacy", "worn"):
+                    self._private = bool(value.value) == (value.name == "privacy")
+                    self._smooth = None
+                    self._ready.clear()
+                    self._waiting.clear()
+        return ()
+
+    def finish(self, end_ns: int) -> Iterable[Value]:
+        return ()
+
+    def _usable(self, pupil: Pupil) -> bool:
+        s = self._set
+        return pupil.openness >= s.least_openness and pupil.confidence >= s.least_pupil
+
+    def _seen(self, frame: EyeFrame) -> Iterable[Value]:
+        """Wait for the other eye a little; then look."""
+        if not self._ready:
+            self._waits_ns = frame.t_ns
+        self._ready[frame.eye] = frame
+        late = frame.t_ns - self._waits_ns >= self._set.together_ms * 1e6
+        if len(self._ready) < 2 and not late:
+            return ()
+        if late:  # the other eye is lost: the one at hand has to do
+            self._ready = {frame.eye: frame}
+        frames = [self._ready[eye] for eye in ("right", "left") if eye in self._ready]
+        self._ready = {}
+        return self._look(frame.t_ns, frames)
+
+    def _look(self, t_ns: int, frames: list[EyeFrame]) -> Iterable[Value]:
+        self._looked_ns = t_ns
+        eyes = np.stack([eye_crop(f.pixels, mirrored=f.eye == "left") for f in frames])
+        made = self.outputs = self._model.run(eyes=eyes[None])
+        vector, gate = made["vector"][0], float(made["gate"][0, 0])
+        probabilities = made["probabilities"][0].astype(np.float64)
+        if not (np.isfinite(vector).all() and np.isfinite([gate, *probabilities]).all()):
+            self.refused += 1
+            return [DeviceEvent(t_ns=t_ns, name="fault", value="emotion: the eye gave no numbers")]
+        if self._personal is not None:
+            vector, probabilities, gate = self._personal.adjust(vector, probabilities, gate)
+        probabilities, gate = self._average(t_ns, probabilities, gate)
+        return [
+            EmotionEstimate(
+                t_ns=t_ns,
+                probabilities=tuple(float(p) for p in probabilities),
+                non_neutral=gate,
+                influence=None,
+                region=None,
+                vector=np.asarray(vector, np.float32),
+            )
+        ]
+
+    def _average(self, t_ns: int, now: Floats, gate: float) -> tuple[Floats, float]:
+        before = self._smooth
+        if before is not None and t_ns - before[0] <= self._set.forget_ms * 1e6:
+            share = 1 - float(np.exp(-(t_ns - before[0]) / 1e6 / self._set.smooth_ms))
+            now = before[1] + share * (now - before[1])
+            gate = before[2] + share * (gate - before[2])
+        self._smooth = (t_ns, now, gate)
+        return now, gate
+
+
+@dataclass(slots=True, eq=False)
+class _View:
+    """What the affect network says of one look at the scene."""
+
+    t_ns: int
+    region: Region
+    affect: Floats
+    sd: Floats
+    words: tuple[str, ...]
+
+
+class FusionStage:
+    """Yields the eyes' estimate again, joined with the view, while there is reason to."""
+
+    name = "fusion"
+    wants: tuple[type, ...] = (EmotionEstimate, Tags, MomentStart, MomentEnd)
+
+    def __init__(
+        self,
+        affect: Model,
+        fusion: Model,
+        settings: EmotionSettings | None = None,
+        personal: Personal | None = None,
+    ) -> None:
+        """Raises ModelError if the fusion's classes are not ours."""
+        check_classes(fusion)
+        self._affect, self._fusion = affect, fusion
+        self._set, self._personal = settings or EmotionSettings(), personal
+        self._tags: dict[bool, tuple[Tags, _View | None]] = {}  # by whether of the whole view
+        self._non_neutral = self._open = False
+        self._smooth: tuple[int, Floats] | None = None
+        self.refused = 0
+
+    def step(self, value: Value) -> Iterable[Value]:
+        match value:
+            case MomentStart():
+                self._open = True
+            case MomentEnd():
+                self._open = False
+            case Tags():
+                if not value.reused and value.logits is not None:
+                    self._tags[value.whole is not None] = (value, None)
+            case EmotionEstimate():
+                edge = self._set.leave if self._non_neutral else self._set.enter
+                self._non_neutral = value.non_neutral >= edge
+                if self._non_neutral or self._open or self._set.always_fuse:
+                    return self._fuse(value)
+                self._smooth = None
+        return ()
+
+    def finish(self, end_ns: int) -> Iterable[Value]:
+        return ()
+
+    def _fuse(self, value: EmotionEstimate) -> Iterable[Value]:
+        """The estimate with the view's part; nothing where no recent view is known."""
+        views = [v for whole in (False, True) if (v := self._view(whole, value.t_ns)) is not None]
+        if value.vector is None or value.influence is not None or not views:
+            return ()
+        single = [self._run(value, v.affect, v.sd) for v in views]
+        weight = np.array([1 / v.sd**2 for v in views])
+        weight /= weight.sum(0)
+        affect = (weight * np.array([v.affect for v in views])).sum(0)
+        sd = np.sqrt((weight * np.array([v.sd**2 for v in views])).sum(0))
+        probabilities, influence = self._run(value, affect, sd)
+        if not np.isfinite([influence, *probabilities]).all():
+            self.refused += 1  # the eyes' own estimate stands
+            return ()
+        most = views[int(np.argmax([part[1] for part in single]))]
+        if self._personal is not None:
+            probabilities = self._personal.prefer(probabilities)
+        return [
+            dataclasses.replace(
+                value,
+                probabilities=tuple(float(p) for p in self._average(value.t_ns, probabilities)),
+                influence=influence,
+                region=most.region,
+                affect=(float(affect[0]), float(affect[1])),
+                affect_sd=(float(sd[0]), float(sd[1])),
+                because=tuple(dict.fromkeys(w for v in views for w in v.words)),
+                vector=None,
+            )
+        ]
+
+    def _run(self, value: EmotionEstimate, affect: Floats, sd: Floats) -> tuple[Floats, float]:
+        assert value.vector is not None
+        made = self._fusion.run(
+            vector=value.vector[None],
+            affect=affect.astype(np.float32)[None],
+            sd=sd.astype(np.float32)[None],
+        )
+        return made["probabilities"][0].astype(np.float64), float(made["influence"][0, 0])
+
+    def _view(self, whole: bool, now_ns: int) -> _View | None:
+        """The newest look at the region or the whole view, its affect computed once."""
+        tags, view = self._tags.get(whole, (None, None))
+        if tags is None or now_ns - tags.t_ns > self._set.view_ms * 1e6:
+            return None
+        if view is None:
+            embedding = tags.embedding if tags.whole is None else tags.whole
+            if tags.logits is None or not np.isfinite([*embedding, *tags.logits]).all():
+                self.refused += 1
+                del self._tags[whole]
+                return None
+            made = self._affect.run(embedding=embedding[None], logits=tags.logits[None])
+            named = [t.name for t in tags.tags if t.attended and not whole]
+            view = _View(
+                tags.t_ns,
+                WHOLE if whole else tags.region,
+                made["affect"][0].astype(np.float64),
+                made["sd"][0].astype(np.float64),
+                tuple(named or ([tags.word] if tags.word else [])),
+            )
+            self._tags[whole] = (tags, view)
+        return view
+
+    def _average(self, t_ns: int, now: Floats) -> Floats:
+        before = self._smooth
+        if before is not None and t_ns - before[0] <= self._set.forget_ms * 1e6:
+            share = 1 - float(np.exp(-(t_ns - before[0]) / 1e6 / self._set.smooth_ms))
+            now = before[1] + share * (now - before[1])
+        self._smooth = (t_ns, now)
+        return now
+
+
+def eye_crop(pixels: Pixels, *, mirrored: bool) -> Pixels:
+    """(64, 64) uint8: the middle square of a grey eye frame, the wearer's left eye mirrored.
+
+    An eye camera sees the eye and little else, so nothing is cut around it; the network's training crops
+    show about twice as much of the face.
+    """
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    crop = fit(pixels[top : top + side, left : left + side], (SIDE_PX, SIDE_PX))
+    return np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop
+
+
+def check_classes(model: Model) -> None:
+    """Raises ModelError if the network's classes are not `EMOTIONS` in that order."""
+    if tuple(model.spec.classes) != EMOTIONS:
+        known = ", ".join(model.spec.classes) or "none"
+        raise ModelError(
+            f"{model.path}: its classes are {known}; this program knows {', '.join(EMOTIONS)}"
+        )

@@ -1,0 +1,136 @@
+"""The fusion's checkpoint to `device/weights/emoship.onnx`: `python -m export.emoship`.
+
+The card's figures are those of `beheld bench emoship`, given as its JSON: `--figures FILE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from device.model import WEIGHTS, Model, ModelSpec, TensorSpec
+from device.types import EMOTIONS
+from export.card import write_card
+from export.onnx_file import (
+    attach,
+    count_macs,
+    count_params,
+    export_torch,
+    parity,
+    torch_reference,
+)
+from models.emoship import Emoship, EmoshipConfig
+
+OUTPUTS = ("probabilities", "influence")
+TOLERANCE = 1e-4
+COMMAND = (
+    "python -m models.train_emoship && python -m export.emoship && beheld bench emoship --eyes DIR "
+    "--scenes DIR --json > FILE && python -m export.emoship --figures FILE"
+)
+CARD = Path(__file__).parents[1] / "docs" / "models" / "emoship.md"
+
+
+class Shipped(torch.nn.Module):  # type: ignore[misc]
+    """The network with probabilities for outputs."""
+
+    def __init__(self, net: Emoship) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(
+        self, vector: torch.Tensor, affect: torch.Tensor, sd: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        made = self.net(vector, affect, sd)
+        return {"probabilities": made["logits"].softmax(1), "influence": made["influence"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, default=Path("runs/emoship.pt"))
+    parser.add_argument("--figures", type=Path, help="what the bench printed")
+    options = parser.parse_args()
+    saved = torch.load(options.checkpoint, weights_only=True)
+    config = EmoshipConfig(**saved["config"])
+    net = Emoship(config).eval()
+    net.load_state_dict(saved["state"])
+    lines = options.figures.read_text().strip().splitlines() if options.figures else ["{}"]
+    figures = json.loads(lines[-1])
+    rng = np.random.default_rng(0)
+    calls = [_call(rng, config) for _ in range(40)]
+    path, shipped = WEIGHTS / "emoship.onnx", Shipped(net).eval()
+    export_torch(shipped, {k: torch.from_numpy(v) for k, v in calls[0].items()}, OUTPUTS, path)
+    contract = spec(onnx.load(path), saved, figures)
+    attach(path, contract)
+    gaps = parity(torch_reference(shipped, OUTPUTS), Model(path), calls)
+    heading = "`beheld bench emoship`: people and themes seen by none of the networks"
+    write_card(
+        contract,
+        {heading: figures, "Largest difference to the training framework": gaps},
+        CARD,
+        command=COMMAND,
+    )
+    print(path.stat().st_size, gaps)
+
+
+def _call(rng: np.random.Generator, config: EmoshipConfig) -> dict[str, Any]:
+    return {
+        "vector": np.abs(rng.normal(0, 1, (1, config.vector))).astype(np.float32),
+        "affect": rng.uniform(1, 7, (1, 2)).astype(np.float32),
+        "sd": rng.uniform(0.5, 1.5, (1, 2)).astype(np.float32),
+    }
+
+
+def spec(graph: onnx.ModelProto, saved: dict[str, Any], figures: dict[str, Any]) -> ModelSpec:
+    """The contract of the exported file."""
+    length = saved["config"]["vector"]
+    return ModelSpec(
+        name="emoship",
+        version="1.0.0",
+        inputs=(
+            TensorSpec(
+                name="vector", shape=(1, length), dtype="float32", meaning="of the eye network"
+            ),
+            TensorSpec(
+                name="affect",
+                shape=(1, 2),
+                dtype="float32",
+                meaning="valence and arousal of the view, 1 to 7",
+            ),
+            TensorSpec(
+                name="sd", shape=(1, 2), dtype="float32", meaning="standard deviation of each"
+            ),
+        ),
+        outputs=(
+            TensorSpec(
+                name="probabilities", shape=(1, 7), dtype="float32", meaning="of the seven classes"
+            ),
+            TensorSpec(
+                name="influence",
+                shape=(1, 1),
+                dtype="float32",
+                meaning="the view's share of the evidence, 0 to 1",
+            ),
+        ),
+        colour="none",
+        params=count_params(graph),
+        macs=count_macs(graph),
+        licence="Apache-2.0 for the code; trained on research-only pictures (FER2013)",
+        trained_on=(
+            "constructed pairs: eyes of 60 % of emo_fer2013_dev/validation.npz with views of 70 % of "
+            "the themes of scene_oasis_dev"
+        ),
+        seed=saved["settings"]["seed"],
+        parity_tolerance=TOLERANCE,
+        figures=figures,
+        classes=EMOTIONS,
+    )
+
+
+if __name__ == "__main__":
+    main()

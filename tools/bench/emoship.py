@@ -1,0 +1,174 @@
+"""`beheld bench emoship`: what joining eyes and view gains, and whether the influence score is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from device.errors import InputError
+from device.model import Model, load
+from models.affect_data import Scenes, read_scenes, theme_hash
+from models.emoship_data import (
+    AGREEMENT,
+    EYES_SPLIT,
+    THEMES_SPLIT,
+    Views,
+    blank_view,
+    construct,
+    degrade,
+    eye_hash,
+    listed,
+    vectors,
+)
+from models.emotion_data import Expressions, never_seen, read_folder
+from models.scores import spearman, uar, war
+from models.train_affect import cross_validated
+from tools.bench.affect import run as run_affect
+from tools.output import emit, json_option, progress
+
+DEGREES = (0.0, 0.25, 0.5, 0.75, 0.8, 1.0)
+FEWEST_VIEWS = 20
+SEED = 7
+ROUNDS = 5
+"""Views drawn for each eye; the figures are means over these."""
+
+Floats = NDArray[np.float32]
+
+
+@click.command()
+@click.option("--eyes", type=click.Path(path_type=Path), required=True, help="Folder of faces.")
+@click.option("--scenes", type=click.Path(path_type=Path), required=True, help="Rated pictures.")
+@click.option(
+    "--agreement",
+    type=click.FloatRange(0, 1),
+    default=AGREEMENT,
+    show_default=True,
+    help="Share of pairs whose view agrees with the feeling.",
+)
+@json_option
+def command(eyes: Path, scenes: Path, agreement: float, as_json: bool) -> None:
+    """Seven classes from the eyes alone, the view alone and both; the influence score put to the test.
+
+    Nobody recorded eye and view together: the pairs are constructed (`models.emoship_data.construct`), and
+    `by_agreement` shows what changes when fewer or more of them agree. EYES is a folder as for
+    `beheld bench emotion`, SCENES one as for `beheld bench affect`; people and themes that the networks
+    were trained on are left out, and where only the affect network saw a theme, its affect is predicted by a
+    refitted one that did not.
+    """
+    emit(measure(eyes, scenes, agreement), as_json=as_json, title=f"emoship on {eyes}, {scenes}")
+
+
+def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str, Any]:
+    """Scores on people and themes never seen; see `command`. Raises InputError for unusable data."""
+    people, views = _people(eyes), _views(scenes)
+    classes, fusion = people.classes(), load("emoship")
+    if len(classes) < 2:
+        raise InputError(f"{eyes}: no two expressions with 12 pictures of people never seen")
+    kept = people.take(np.isin(people.labels, classes))
+    eye, rng = load("eye_emotion"), np.random.default_rng(SEED)
+    with progress("looking at eyes", 2.0) as tick:
+        clear, alone = vectors(eye, kept.eyes, tick)
+        hard, _ = vectors(eye, degrade(kept.eyes, rng), lambda done: tick(1 + done))
+    mean_vector = np.broadcast_to(clear.mean(0), clear.shape)
+    usual = Views(
+        affect=np.broadcast_to(views.affect.mean(0), views.affect.shape),
+        sd=np.broadcast_to(views.sd.mean(0), views.sd.shape),
+        ratings=views.ratings,
+    )
+    blank = blank_view(load("backbone"), load("affect"))
+    labels, any_row = kept.labels, np.zeros(len(kept.labels), np.int64)
+    empty = Views(affect=blank["affect"], sd=blank["sd"], ratings=views.ratings[:1])
+
+    by_degree: dict[str, dict[str, float]] = {}
+    for degree in sorted({*DEGREES, agreement}):
+        rounds = []
+        for _ in range(ROUNDS):
+            pick = construct(labels, views.ratings, degree, rng)
+            fused, _ = run(fusion, clear, views, pick)
+            view_only, _ = run(fusion, mean_vector, views, pick)
+            rounds.append([uar(p, labels, classes) for p in (alone, view_only, fused)])
+        by_degree[f"{degree:g}"] = dict(
+            zip(("eye", "scene", "fused"), np.mean(rounds, 0).tolist(), strict=True)
+        )
+
+    pick = construct(labels, views.ratings, agreement, rng)
+    fused, influence = run(fusion, clear, views, pick)
+    without, _ = run(fusion, clear, usual, any_row)
+    blanked, blank_influence = run(fusion, clear, empty, any_row)
+    _, hard_influence = run(fusion, hard, views, pick)
+    gone = (fused * np.log(np.maximum(fused, 1e-9) / np.maximum(without, 1e-9))).sum(1)
+    return {
+        "n": len(labels),
+        "views": len(views.ratings),
+        "classes": len(classes),
+        "agreement": agreement,
+        "uar": by_degree[f"{agreement:g}"],
+        "war": {"eye": war(alone, labels, classes), "fused": war(fused, labels, classes)},
+        "uar_blank_view": uar(blanked, labels, classes),
+        "by_agreement": by_degree,
+        "influence_spearman": spearman(influence, gone),
+        "influence_shift": {
+            "eye_degraded": float((hard_influence - influence).mean()),
+            "scene_blanked": float((blank_influence - influence).mean()),
+        },
+        "influence": dict(
+            zip(("p10", "p50", "p90"), np.percentile(influence, [10, 50, 90]).tolist(), strict=True)
+        ),
+    }
+
+
+def run(
+    fusion: Model, vector: Floats, views: Views, pick: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Class probabilities (N, 7) and influence (N,) of each eye with its view, one call a row."""
+    made = [
+        fusion.run(vector=v[None], affect=views.affect[p][None], sd=views.sd[p][None])
+        for v, p in zip(vector, pick, strict=True)
+    ]
+    return (
+        np.concatenate([m["probabilities"] for m in made]),
+        np.concatenate([m["influence"] for m in made])[:, 0],
+    )
+
+
+def _people(folder: Path) -> Expressions:
+    """The faces whose people, and whose eyes, none of the networks was trained on."""
+    data = never_seen(read_folder(folder))
+    known = listed(EYES_SPLIT)
+    return data.take(np.array([eye_hash(e) not in known for e in data.eyes], dtype=bool))
+
+
+def _views(folder: Path) -> Views:
+    """The views of themes the fusion was not trained on. Raises InputError if there are too few."""
+    with progress("looking at views", 1.0) as tick:
+        scenes = read_scenes(folder, load("backbone"), tick)
+    known, affect = listed(THEMES_SPLIT), load("affect")
+    fresh = np.array([theme_hash(t) not in known for t in scenes.themes], dtype=bool)
+    if fresh.sum() < FEWEST_VIEWS:
+        raise InputError(
+            f"{folder}: {int(fresh.sum())} pictures of themes never seen; {FEWEST_VIEWS} are needed"
+        )
+    mean, sd = np.empty_like(scenes.ratings), np.empty_like(scenes.ratings)
+    seen = scenes.seen()
+    if (seen & fresh).any():
+        mean[seen], sd[seen], _ = cross_validated(scenes.take(seen))
+    if (~seen).any():
+        mean[~seen], sd[~seen] = run_affect(affect, scenes.take(~seen))
+    return _as_views(mean, sd, scenes, fresh)
+
+
+def _as_views(
+    mean: NDArray[np.float64],
+    sd: NDArray[np.float64],
+    scenes: Scenes,
+    keep: NDArray[np.bool_],
+) -> Views:
+    return Views(
+        affect=mean[keep].astype(np.float32),
+        sd=sd[keep].astype(np.float32),
+        ratings=scenes.ratings[keep],
+    )
