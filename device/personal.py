@@ -152,8 +152,7 @@ def enrol(
     if "neutral" not in looks:
         raise PersonalError("enrolment needs a neutral minute")
     references = {
-        name: _short(np.mean([row["vector"][0] for row in rows], 0))
-        for name, rows in looks.items()
+        name: _short(np.mean([row["vector"][0] for row in rows], 0)) for name, rows in looks.items()
     }
     return Personal(
         wearer=wearer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from device.errors import InputError
 from device.identity import Identity
 from device.model import Model, load
 from device.personal import Personal
+from device.pipeline import Source
 from device.pupil import PupilEstimator
 from device.stages.emotion import EmotionSettings, EyeEmotionStage
 from device.types import EMOTIONS, EmotionEstimate, EyeFrame
@@ -67,36 +69,43 @@ def command(
             "enrolment needs a recording of the wearer's eyes; see beheld enroll --help"
         )
     model = load("eye_emotion")
-    looks = {"neutral": look(recording, model, seconds)}
+    seen = {"neutral": look(recording, model, seconds)}
     for name, path in expression:
-        looks[name] = look(path, model, seconds)
-    made = personal.enrol(wearer, model.sha256, looks, personal.usual_neutral(model.sha256))
+        seen[name] = look(path, model, seconds)
+    made = personal.enrol(wearer, model.sha256, seen, personal.usual_neutral(model.sha256))
     made = _after(home, wearer, made)
     personal.write(home, made)
-    counts = {name: len(rows) for name, rows in looks.items()}
+    counts = {name: len(rows) for name, rows in seen.items()}
     emit({**told(made, home), "looks": counts}, as_json=as_json, title="Enrolled")
 
 
 def look(path: str, model: Model, seconds: float) -> list[dict[str, Any]]:
-    """The eye network's outputs over the first seconds of a recording, through the stages that ship.
+    """`looks` of a recording. Raises InputError if no open eye is in view."""
+    with progress("looking at eyes", seconds) as tick:
+        made = looks(open_source(path), model, seconds, tick)
+    if not made:
+        raise InputError(f"{path}: no open eye is in view; record again")
+    return made
 
-    Raises InputError if no open eye is in view.
-    """
+
+def looks(
+    source: Source,
+    model: Model,
+    seconds: float,
+    tick: Callable[[float], None] = lambda done_s: None,
+) -> list[dict[str, Any]]:
+    """The eye network's outputs over the first seconds of a session, through the stage that ships."""
     made: list[dict[str, Any]] = []
     eyes = EyeEmotionStage(model, EmotionSettings(on=True, every_ms=EVERY_MS))
     pupils = PupilEstimator(load("eye"))
-    source = open_source(path)
-    with progress("looking at eyes", seconds) as tick:
-        for value in source:
-            if value.t_ns > seconds * 1e9:
-                break
-            if isinstance(value, EyeFrame):
-                out = [*eyes.step(value), *eyes.step(pupils.estimate(value))]
-                if any(isinstance(v, EmotionEstimate) for v in out):
-                    made.append(eyes.outputs)
-                tick(value.t_ns / 1e9)
-    if not made:
-        raise InputError(f"{path}: no open eye is in view; record again")
+    for value in source:
+        if value.t_ns > seconds * 1e9:
+            break
+        if isinstance(value, EyeFrame):
+            out = [*eyes.step(value), *eyes.step(pupils.estimate(value))]
+            if any(isinstance(v, EmotionEstimate) for v in out):
+                made.append(eyes.outputs)
+            tick(value.t_ns / 1e9)
     return made
 
 

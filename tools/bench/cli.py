@@ -15,6 +15,7 @@ BENCHES = {
     "emotion": ("tools.bench.emotion", "Expression from one eye and two, on people never seen."),
     "events": ("tools.bench.events", "Fixations, saccades, pursuits against human raters."),
     "faults": ("tools.bench.faults", "Live runs on emulated glasses, a fault in each."),
+    "gate": ("tools.bench.gate", "What the emotion gate saves on the virtual wearer's day."),
     "gaze": ("tools.bench.gaze", "Gaze from our pupils against a recording's own gaze."),
     "install": ("tools.bench.install", "Size of wheel and installation, time to a served page."),
     "live": ("tools.bench.live", "The live run on the emulated glasses, in real time."),
