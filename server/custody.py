@@ -105,7 +105,7 @@ class Custody:
                 "this is sealed to another key than this server's; open it with the key it was sealed "
                 "to ('beheld seal open') and send what comes of it",
             )
-        self._require_quota(manifest)
+        self._require_quota(device_id, manifest)
         self._media.announce(device_id, manifest, signature)
         return self.arriving(device_id, manifest)
 
@@ -302,9 +302,13 @@ class Custody:
         text = json.dumps(promise, sort_keys=True, separators=(",", ":"))
         return Receipt(text, self._key.sign(RECEIPT, text.encode()))
 
-    def _require_quota(self, manifest: Manifest) -> None:
+    def _require_quota(self, device_id: str, manifest: Manifest) -> None:
+        """What is stored, what others have announced, and this must fit together. Problem 507."""
         quota = self._settings.quota_mb << 20
-        if quota and self._index.stored_bytes() + manifest.bytes > quota:
+        if not quota:
+            return
+        others = self._media.announced_bytes(but=(device_id, manifest.snippet_id))
+        if self._index.stored_bytes() + others + manifest.bytes > quota:
             raise Problem(
                 507,
                 "quota",

@@ -13,13 +13,13 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from server import record as records
 from server.disk import disk_problem, lock_handle, locked, sync_folder, write_durably
-from server.manifest import MANIFEST, MOMENT, SIGNATURE, Manifest, safe_name
+from server.manifest import MANIFEST, MOMENT, SIGNATURE, Manifest, parse, safe_name
 from server.problems import Problem
 from server.settings import ServerSettings
 from server.store import FolderStore, MediaStore
@@ -87,6 +87,16 @@ class MediaFolder:
                 (folder / file.name).touch(mode=0o600)
             write_durably(folder / SIGNATURE, signature.encode())
             write_durably(known, manifest.raw)
+
+    def announced_bytes(self, *, but: tuple[str, str]) -> int:
+        """What all unfinished uploads will come to, one left out."""
+        total = 0
+        for folder in self.incoming.glob("*/[!.]*"):
+            if (folder.parent.name, folder.name) != but:
+                with suppress(OSError, Problem):  # just finished, or never announced whole
+                    raw = (folder / MANIFEST).read_bytes()
+                    total += parse(raw, self._settings).bytes
+        return total
 
     @contextmanager
     def upload(self, device_id: str, snippet_id: str, name: str) -> Iterator[Upload]:

@@ -127,7 +127,7 @@ def moment(key: str, request: Request, person: CurrentPerson, services: Use) -> 
         "moment.html",
         person,
         entry=entry,
-        raw=raw,
+        raw={**raw, "video": story.video(raw)},
         day_title=story.day_title(entry.local_day, datetime.now(zone).date()),
         headline=story.headline(entry),
         earlier=before_it,

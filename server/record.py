@@ -90,7 +90,10 @@ def read(raw: Mapping[str, Any], *, session_id: str, fallback_utc: str) -> Recor
     if start is None:
         start, known = _instant(fallback_utc) or datetime.now(UTC), False
     zone_name, zone = _zone(raw.get("zone"))
-    local = start.astimezone(zone)
+    try:
+        local = start.astimezone(zone)
+    except OverflowError:  # the last day of the calendar, in a zone where it is over already
+        zone_name, local = "UTC", start
     tags = _tags(raw.get("tags"))
     attended = [tag for tag in tags if tag.attended]
     named = attended or list(tags)
@@ -149,7 +152,10 @@ def number(given: Any) -> float | None:
     """A finite number, or None for anything else."""
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
-    return float(given) if math.isfinite(given) else None
+    try:
+        return float(given) if math.isfinite(given) else None
+    except OverflowError:  # a whole number longer than any float
+        return None
 
 
 def numbers(given: Any) -> dict[str, float]:

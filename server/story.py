@@ -272,6 +272,17 @@ def origin_ns(raw: Mapping[str, Any]) -> float:
     return start if start is not None else _start_ns(raw)
 
 
+def video(raw: Mapping[str, Any]) -> dict[str, int] | None:
+    """What a page needs of a video, in whole numbers a browser can hold; None if that is not told."""
+    told = raw.get("video")
+    if not isinstance(told, Mapping):
+        return None
+    values = {name: number(told.get(name)) for name in ("start_ns", "width_px", "height_px")}
+    if any(value is None or not 0 <= value < 2**53 for value in values.values()):
+        return None
+    return {name: int(value) for name, value in values.items() if value is not None}
+
+
 def _start_ns(raw: Mapping[str, Any]) -> float:
     return number(raw.get("start_ns")) or 0.0
 

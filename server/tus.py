@@ -170,6 +170,7 @@ async def _block_by_block(
 def terminate(
     snippet_id: str, name: str, device: CurrentDevice, services: Use, version: Versioned
 ) -> Response:
+    services.custody.manifest(device.id, snippet_id).file(name)  # nothing else is theirs
     with services.media.upload(device.id, snippet_id, name) as upload:
         upload.truncate(0)
     return _answer(204, {})
