@@ -13,6 +13,7 @@ from server.custody import Custody
 from server.database import Database
 from server.events import EventHub
 from server.finding import Finder
+from server.guests import Shares, Viewers
 from server.index import Index
 from server.judging import Judging
 from server.keys import ServerKey
@@ -31,12 +32,36 @@ COOKIE = "beheld_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 PUBLIC = frozenset(
-    {"/api/v1/health", "/api/v1/ready", "/api/v1/pair", "/login", "/static/{path:path}", "/metrics"}
+    {
+        "/api/v1/health",
+        "/api/v1/ready",
+        "/api/v1/pair",
+        "/login",
+        "/static/{path:path}",
+        "/metrics",
+        "/shared/{token}",
+        "/shared/{token}/files/{name}",
+    }
 )
-"""Every path that answers a stranger (`/metrics`: one on this machine).
+"""Every path that answers a stranger (`/metrics`: one on this machine; `/shared`: one with a link).
 
 A test asks all others without credentials and expects no.
 """
+
+VIEWER = frozenset(
+    {
+        "/",
+        "/before/{day}",
+        "/days/{day}",
+        "/moments/{key}",
+        "/search",
+        "/api/v1/days",
+        "/api/v1/moments",
+        "/api/v1/moments/{key}",
+        "/api/v1/moments/{key}/files/{name}",
+    }
+)
+"""What a viewer may look at (GET). A path that is not named here is the owner's alone."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -72,9 +97,13 @@ class Services:
     seal_key: SealKey
     glasses: Glasses
     sync_states: SyncStates
+    viewers: Viewers
+    shares: Shares
     people: People
     pairing_limit: RateLimit
     login_limit: RateLimit
+    share_limit: RateLimit
+    upload_limit: RateLimit
 
 
 async def services_of(request: Request) -> Services:  # plain functions cost a thread each
@@ -107,7 +136,14 @@ async def current_person(request: Request, services: Use) -> Person:
         raise unauthorised()
     if by_cookie and request.method not in SAFE_METHODS:
         await _require_csrf(request, person)
+    if person.role != "owner" and not _may_look(request):
+        raise Problem(403, "owner-only", "this is the owner's alone; you may look at moments")
     return person
+
+
+def _may_look(request: Request) -> bool:
+    path = request.scope["route"].path
+    return path == "/logout" or (request.method in SAFE_METHODS and path in VIEWER)
 
 
 async def _require_csrf(request: Request, person: Person) -> None:

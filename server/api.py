@@ -110,7 +110,7 @@ def pair(asked: PairingRequest, services: Use, request: Request) -> Paired:
 @router.put(
     "/snippets/{snippet_id}",
     tags=["custody"],
-    responses=problems(401, 403, 409, 413, 422, 423, 507),
+    responses=problems(401, 403, 409, 413, 422, 423, 429, 507),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -130,6 +130,7 @@ async def announce(
 
     Idempotent: asking again is how an upload is resumed, and a stored snippet answers its receipt.
     """
+    services.upload_limit.spend(device.id)
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk

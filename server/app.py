@@ -18,12 +18,14 @@ from starlette.staticfiles import StaticFiles
 
 from server import (
     api,
+    api_access,
     api_live,
     api_moments,
     api_sync,
     api_wearer,
     observe,
     pages,
+    pages_access,
     pages_life,
     tus,
 )
@@ -32,6 +34,7 @@ from server.custody import Custody
 from server.database import Database
 from server.events import LOOK_AGAIN_S, EventHub
 from server.finding import Encoder, Finder
+from server.guests import Shares, Viewers
 from server.index import Index
 from server.judging import Judging
 from server.keys import ServerKey
@@ -60,6 +63,8 @@ ROUTERS = (
     api_sync.router,
     pages.router,
     pages_life.router,
+    api_access.router,
+    pages_access.router,
     observe.router,
 )
 """Every route there is: tests walk over them."""
@@ -161,6 +166,10 @@ def make_services(
         people=People(database, settings, changed=roster.save),
         pairing_limit=RateLimit(settings.pairing_tries_per_min),
         login_limit=RateLimit(settings.login_tries_per_min),
+        share_limit=RateLimit(settings.login_tries_per_min),
+        upload_limit=RateLimit(settings.uploads_per_min),
+        viewers=Viewers(database, settings, roster.save),
+        shares=Shares(database),
     )
 
 

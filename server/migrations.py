@@ -151,4 +151,22 @@ def finding(db: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (first_tables, bytes_by_tier, finding)
+def links_to_moments(db: Connection) -> None:
+    """Links that show one moment for a time."""
+    run(
+        db,
+        """
+        CREATE TABLE shares (
+            number INTEGER PRIMARY KEY, token_hash TEXT NOT NULL UNIQUE, moment_key TEXT NOT NULL,
+            created_utc TEXT NOT NULL, expires_s REAL NOT NULL, ended_utc TEXT,
+            opened INTEGER NOT NULL DEFAULT 0)
+        """,
+    )
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    first_tables,
+    bytes_by_tier,
+    finding,
+    links_to_moments,
+)

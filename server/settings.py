@@ -56,6 +56,8 @@ class ServerSettings:
     login_tries_per_min: int = 10
     metrics_token: str = ""
     """Bearer token for `/metrics`; empty lets only this machine ask."""
+    uploads_per_min: int = 12_000
+    """Snippets one pair of glasses may announce a minute."""
     episode_gap_min: float = 15.0
     """Moments further apart than this begin a new chapter of the day."""
 
