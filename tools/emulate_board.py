@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -53,9 +54,21 @@ def run(
             later.daemon = True
             later.start()
         threading.Thread(target=_read_stdin, args=(glasses,), daemon=True).start()
-        with contextlib.suppress(KeyboardInterrupt):
+        with ended_by_signals(glasses):
             glasses.ended.wait(wearer.duration_s + 60)
     emit(summary(glasses), as_json=as_json, title="emulated glasses")
+
+
+@contextlib.contextmanager
+def ended_by_signals(glasses: EmulatedBoard) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the session in order: the port goes, the counts are printed."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, lambda *_: glasses.ended.set()) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def summary(glasses: EmulatedBoard) -> dict[str, object]:
@@ -80,11 +93,15 @@ def summary(glasses: EmulatedBoard) -> dict[str, object]:
 def _planned(text: str) -> tuple[float, str]:
     at_s, _, order = text.partition(" ")
     try:
-        return float(at_s), order
+        second = float(at_s)
     except ValueError as error:
         raise ConfigError(
             f"--fault '{text}': write the second and the order, such as '30 unplug 2'"
         ) from error
+    known = [usage.split()[0] for usage in HELP]
+    if not order.split() or order.split()[0] not in known:
+        raise ConfigError(f"--fault '{text}': no such order; known here: {', '.join(known)}")
+    return second, order
 
 
 def _obey(glasses: EmulatedBoard, text: str) -> str:

@@ -158,6 +158,28 @@ def test_a_restart_is_noticed_and_numbers_begin_anew() -> None:
     assert buttons(link.receive(event_packet(1, 1, 1, button=2), 4)) == [2]
 
 
+@given(st.integers(1, 30))
+def test_how_the_bytes_are_cut_does_not_matter(size: int) -> None:
+    """Whole, byte by byte, and anything between: the same events and the same answers."""
+    line = b"".join(
+        [
+            packet(1, worn=wire.Worn(worn=True)),
+            event_packet(2, 1, 1, button=3),
+            b"\x07noise\x00",
+            packet(5, log=wire.Log(text="a line")),
+            packet(6, time_reply=wire.TimeReply(host_us=0, received_us=4)),
+            packet(7, imu_batch=wire.ImuBatch(gyro_mdeg_s=range(30), accel_mm_s2=range(30))),
+            hello(8, reply=False),
+        ]
+    )
+    whole, cut = ready(), ready()
+    expected = whole.receive(line, 9)
+    pieces = [line[at : at + size] for at in range(0, len(line), size)]
+    assert [e for piece in pieces for e in cut.receive(piece, 9)] == expected
+    assert cut.counts == whole.counts and cut.damaged == whole.damaged == 1
+    assert sent(cut) == sent(whole)
+
+
 def buttons(events: list[Event]) -> list[int]:
     return [e.packet.button.button for e in events if isinstance(e, Telemetry)]
 

@@ -22,6 +22,8 @@ from tools.output import progress
 
 NOISE_S = 10.0
 SIDE_PX = 64
+DRIFT_PPM = 50.0
+"""How much too fast the board's clock runs in the long run."""
 LOAD = 0.9
 """Share of the line's rate that the eye images of the long run fill."""
 FRAME_OVERHEAD = 1.05
@@ -32,9 +34,15 @@ class Conversation:
     """The C board on a terminal, our link on the other end; `step` lets the line work for a moment."""
 
     def __init__(
-        self, program: Path, folder: Path, *, baud: int | None = None, seed: int = 1
+        self,
+        program: Path,
+        folder: Path,
+        *,
+        baud: int | None = None,
+        seed: int = 1,
+        drift_ppm: float = 0.0,
     ) -> None:
-        self.firmware = Firmware(program)
+        self.firmware = Firmware(program, drift_ppm=drift_ppm)
         self.line = Line(folder / "port", baud=baud, seed=seed)
         self._port = os.open(self.line.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         self.link = Link(settings=LinkSettings(time_every_ms=200))
@@ -169,7 +177,7 @@ def _noisy(talk: Conversation, share: float, seconds: float) -> dict[str, Any]:
 def soak(seconds: float, baud: int) -> dict[str, Any]:
     """Eye images from the C board at nearly the rate of the line, for a long time."""
     with tempfile.TemporaryDirectory() as folder:
-        talk = Conversation(build(), Path(folder), baud=baud)
+        talk = Conversation(build(), Path(folder), baud=baud, drift_ppm=DRIFT_PPM)
         try:
             return _soak(talk, seconds, baud)
         finally:
@@ -215,6 +223,7 @@ def _soak(talk: Conversation, seconds: float, baud: int) -> dict[str, Any]:
         "damaged": talk.link.damaged,
         "wrong": wrong,
         "host_cpu_share": talk.cpu_s / seconds,
-        "drift_ppm": fit.drift_ppm if fit else None,
+        "drift_true_ppm": DRIFT_PPM,
+        "drift_found_ppm": fit.drift_ppm if fit else None,
         "residual_us": fit.residual_us if fit else None,
     }
