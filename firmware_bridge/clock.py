@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 WINDOW = 64
 """Exchanges remembered; at one a second, a minute."""
+MOST_DRIFT_PPM = 500.0
+"""No crystal is further off; more than that is the jitter of a busy line."""
 BEST = 16
 """Exchanges with the shortest round trips that the line goes through."""
 
@@ -85,6 +87,7 @@ def _line(exchanges: list[Exchange]) -> Fit:
     spread = sum(x * x for x in dx)
     long_enough = max(dx) - min(dx) > 10e9
     slope = sum(x * y for x, y in zip(dx, dy, strict=True)) / spread if long_enough else 1.0
+    slope = min(max(slope, 1 - MOST_DRIFT_PPM / 1e6), 1 + MOST_DRIFT_PPM / 1e6)
     square = sum((y - slope * x) ** 2 for x, y in zip(dx, dy, strict=True)) / count
     return Fit(
         origin_mcu_us=mcu_us,

@@ -12,7 +12,11 @@ import numpy as np
 QUEUE_BYTES = 1 << 18
 """What a USB line holds back for a program that does not read; more is lost."""
 PACED_QUEUE_BYTES = 4096
-"""With a baud rate: so much the board may be ahead of the line before it has to wait."""
+"""With a baud rate: so much the board may be ahead of the line before it has to wait. Such a line has
+flow control (RTS/CTS), as any at these rates should: the board also waits for a host that does not read."""
+
+
+RESTED_NS = 20_000_000
 
 
 class Line:
@@ -85,16 +89,17 @@ class Line:
         upto = len(self._queue)
         if self._baud is not None:
             upto = min(upto, (now_ns - self._paid_ns) * self._baud // 10_000_000_000)
-            self._paid_ns += upto * 10_000_000_000 // self._baud
+            # Time that passed while the line rested is gone, but for what one turn of ours takes.
+            self._paid_ns = max(
+                self._paid_ns + upto * 10_000_000_000 // self._baud, now_ns - RESTED_NS
+            )
         try:
             while upto > 0:
                 written = os.write(self._master, self._queue[:upto])
                 del self._queue[:written]
                 upto -= written
         except BlockingIOError:
-            if self._baud is not None:  # a wire without flow control: the bytes go by unheard
-                self.overrun_bytes += upto
-                del self._queue[:upto]
+            pass  # the host does not read: the line rests
         except OSError:
             self._queue.clear()
         return bool(self._queue)

@@ -17,7 +17,7 @@ import numpy as np
 from device.emulator.firmware import Deed, Firmware, Reading, build, deed, reading
 from device.emulator.line import Line
 from firmware_bridge import wire_pb2 as wire
-from firmware_bridge.link import Answered, EventsLost, Link, LinkSettings, State, Telemetry
+from firmware_bridge.link import Answered, EventsLost, Link, State, Telemetry
 from tools.output import progress
 
 NOISE_S = 10.0
@@ -45,7 +45,7 @@ class Conversation:
         self.firmware = Firmware(program, drift_ppm=drift_ppm)
         self.line = Line(folder / "port", baud=baud, seed=seed)
         self._port = os.open(self.line.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-        self.link = Link(settings=LinkSettings(time_every_ms=200))
+        self.link = Link()
         self.telemetry: Callable[[wire.Packet], None] = lambda packet: None
         self.answers: list[Answered] = []
         self.events_lost = 0
@@ -212,7 +212,7 @@ def _soak(talk: Conversation, seconds: float, baud: int) -> dict[str, Any]:
             talk.step(0.005)
             bar(passed)
     per_frame = -(-SIDE_PX * SIDE_PX // 768)
-    talk.until(lambda: chunks == sent * per_frame)
+    talk.until(lambda: chunks == sent * per_frame, patience_s=300.0)
     fit = talk.link.clock.fit
     return {
         "seconds": seconds,
