@@ -8,13 +8,17 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pyrage
 import pytest
 
-from device import sealing
+from device import feedback, sealing
 from device.errors import ConfigError, InputError, StorageError
+from device.glasses.session import protect
+from device.glasses.settings import GlassesSettings, LiveSettings, SessionSettings
 from device.identity import MANIFEST, Credentials, Identity, signed_by
 from device.sealing import Protection, Sealer, make_local_key, read_identity, unseal
 from device.spool import read_snippet, write_record
@@ -175,3 +179,32 @@ def test_sealing_goes_block_by_block(protection: Protection, key: pyrage.x25519.
     protection.sealer.seal(io.BytesIO(plain), closed)
     assert len(closed.getvalue()) - len(plain) < 1000
     assert unseal(closed.getvalue(), key, "") == plain
+
+
+def test_a_live_run_seals_or_says_why_it_cannot(
+    tmp_path: Path, key: pyrage.x25519.Identity
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / sealing.PUBLIC_FILE).write_text(f"{key.to_public()}\n")
+    glasses = GlassesSettings(home=str(home))
+    sealer = protect(LiveSettings(glasses=glasses)).sealer
+    assert sealer is not None and sealer.recipient == str(key.to_public())
+    recording = LiveSettings(glasses=glasses, session=SessionSettings(enabled=True))
+    with pytest.raises(ConfigError, match="a recording of the whole session lies in clear"):
+        protect(recording)
+    off = GlassesSettings(home=str(home), seal="off")
+    assert protect(replace(recording, glasses=off)).sealer is None
+
+
+def test_corrections_brought_home_name_nothing(tmp_path: Path) -> None:
+    item = {"number": 1, "kind": "names", "names": ["cup"], "emotion": None, "keep": None}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        new = [item] if request.url.params["after"] == "0" else []
+        return httpx.Response(200, json={"next": 1, "items": new})
+
+    paired = dict.fromkeys(("server_id", "server_public_key", "server_name"), "x")
+    credentials = Credentials(**paired, server_url="http://x", device_id="x", token="x")
+    assert feedback.fetch(tmp_path, credentials, transport=httpx.MockTransport(answer)) == 1
+    assert readable([tmp_path]) == set()
