@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -121,6 +121,8 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
         raise StorageError(f"{folder}: cannot be made ({error.strerror})") from error
     sinks: list[Sink] = [glasses.wearer, PostureSink(glasses), glasses.latest, LogSink()]
     if settings.session.enabled:
+        encode = replace(settings.encode, hold_low=False)
+        settings = replace(settings, encode=encode)
         glasses.recorder = Recorder(folder / "session.mcap", glasses.header, settings.session)
         sinks.append(guarded(glasses.live, "recording", glasses.recorder))
     log.info(

@@ -37,6 +37,9 @@ class EncodeSettings:
     """x264's constant rate factor; lower is better and larger."""
     pause_ms: float = 500.0
     """A longer pause between frames begins a new stream."""
+    hold_low: bool = True
+    """Frames of the low mode wait for a moment. False encodes them at once, which a recording of the whole
+    session needs: it holds what the loop saw when the loop saw it."""
 
 
 class EncodeStage:
@@ -69,7 +72,8 @@ class EncodeStage:
         match value:
             case SceneFrame() if value.pixels.shape[0] < self._native[1]:
                 self._hold(value)
-                return self._flush() if self._mode is CameraMode.FULL else ()
+                at_once = self._mode is CameraMode.FULL or not self._settings.hold_low
+                return self._flush() if at_once else ()
             case SceneFrame():
                 self._held.clear()  # a video does not go back in time
                 return self._encode(value)

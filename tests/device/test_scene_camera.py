@@ -8,7 +8,7 @@ import pytest
 
 from device.attention_inputs import SceneMotion, crops
 from device.sources.camera import AlwaysOn, CameraSettings, SceneCamera
-from device.stages.encode import EncodeStage
+from device.stages.encode import EncodeSettings, EncodeStage
 from device.types import (
     CameraMode,
     CameraRequest,
@@ -128,6 +128,15 @@ def test_low_frames_become_the_pre_roll_at_the_size_of_the_video() -> None:
     assert packets[0].keyframe and {(p.width_px, p.height_px) for p in packets} == {(64, 48)}
     decoder = H264Decoder()
     assert all(decoder.decode(p) is not None for p in packets)
+
+
+def test_a_session_that_is_recorded_has_its_checks_when_they_were() -> None:
+    stage = EncodeStage(EncodeSettings(hold_low=False), NATIVE)
+    stage.step(request(0, CameraMode.LOW))
+    for t_ms in range(0, 900, 100):
+        (packet,) = stage.step(small(t_ms))
+        assert isinstance(packet, ScenePacket) and packet.t_ns == t_ms * MS
+        assert (packet.width_px, packet.height_px) == (64, 48)
 
 
 def test_only_the_pre_roll_is_held() -> None:
