@@ -103,12 +103,8 @@ class Finder:
             vectors = self._load_meanings(db)
             among = None
             if where:
-                inner = f"SELECT DISTINCT m.sentence FROM moments m WHERE {_all(where)}"
-                among = _numbers(
-                    db,
-                    f"SELECT number FROM meanings WHERE sentence IN ({inner}) ORDER BY number",
-                    values,
-                )
+                known = [*where, "m.meaning IS NOT NULL"]
+                among = _numbers(db, f"SELECT m.meaning FROM moments m WHERE {_all(known)}", values)
             nearest = vectors.nearest(wanted, limit, _exact(db, "meanings", vectors), among)
             near = {number: score for number, score in nearest if score >= MEANING_FLOOR}
             scores = _moments_of(db, near, where, values, limit)
@@ -135,7 +131,7 @@ class Finder:
                 inner = f"SELECT m.number FROM moments m WHERE {_all(where)}"
                 among = _numbers(
                     db,
-                    f"SELECT number FROM looks WHERE moment IN ({inner}) ORDER BY number",
+                    f"SELECT number FROM looks WHERE moment IN ({inner})",
                     values,
                 )
             nearest = vectors.nearest(
@@ -157,7 +153,10 @@ class Finder:
 
     def _encode_missing(self, encoder: Encoder) -> int:
         with self._db.write() as db:  # vectors of another network are of no use
-            db.execute(text("DELETE FROM meanings WHERE model <> :model"), {"model": encoder.name})
+            model = {"model": encoder.name}
+            gone = db.execute(text("DELETE FROM meanings WHERE model <> :model"), model)
+            if gone.rowcount:
+                db.execute(text("UPDATE moments SET meaning = NULL"))
         done = 0
         while True:
             with self._db.read() as db:
@@ -180,6 +179,13 @@ class Finder:
                             " VALUES (:sentence, :model, :vector) ON CONFLICT DO NOTHING"
                         ),
                         {"sentence": sentence, "model": encoder.name, "vector": pack(row)},
+                    )
+                    db.execute(
+                        text(
+                            "UPDATE moments SET meaning = (SELECT number FROM meanings"
+                            " WHERE sentence = :sentence) WHERE sentence = :sentence"
+                        ),
+                        {"sentence": sentence},
                     )
             done += len(sentences)
 
@@ -232,10 +238,10 @@ def _moments_of(
     if not near:
         return {}
     sql = (
-        "SELECT found.number, found.meaning FROM (SELECT m.number AS number, s.number AS meaning,"
-        " row_number() OVER (PARTITION BY m.sentence ORDER BY m.start_utc DESC) AS place"
-        " FROM meanings s JOIN moments m ON m.sentence = s.sentence"
-        f" WHERE s.number IN ({_list(near)}) AND {_all(where)}) AS found WHERE found.place <= :most"
+        "SELECT found.number, found.meaning FROM (SELECT m.number AS number, m.meaning AS meaning,"
+        " row_number() OVER (PARTITION BY m.meaning ORDER BY m.start_utc DESC) AS place"
+        f" FROM moments m WHERE m.meaning IN ({_list(near)}) AND {_all(where)}) AS found"
+        " WHERE found.place <= :most"
     )
     rows = db.execute(text(sql), values | {"most": limit}).all()
     return {int(number): near[int(meaning)] for number, meaning in rows}
@@ -257,7 +263,8 @@ def _exact(db: Connection, table: str, vectors: Vectors) -> Any:
 
 
 def _numbers(db: Connection, sql: str, values: dict[str, Any]) -> Numbers:
-    return np.array(db.execute(text(sql), values).scalars().all(), np.int64)
+    """Ascending and each once, as `Vectors.nearest` wants them."""
+    return np.unique(np.array(db.execute(text(sql), values).scalars().all(), np.int64))
 
 
 def _list(numbers: Any) -> str:

@@ -17,6 +17,7 @@ from server.custody import Custody
 from server.database import Database, utc_now
 from server.index import Entry, Index
 from server.marks import Marks, feedback_of, rename
+from server.preferences import Preferences
 from server.problems import Problem
 from server.telling import retell
 
@@ -81,7 +82,12 @@ class Judging:
         return self._index.entry(key)
 
     def feel(self, key: str, emotion: str) -> Entry:
-        """Say what the emotion was. Raises Problem 422 for a class the glasses do not have."""
+        """Say what the emotion was.
+
+        Raises Problem 422 for a class the glasses do not have, 409 where emotion data is switched off.
+        """
+        if not Preferences(self._db).keep_emotion:
+            raise Problem(409, "emotion-off", "emotion data is switched off in the settings")
         if emotion not in EMOTIONS:
             raise Problem(422, "bad-emotion", f"emotion must be one of {', '.join(EMOTIONS)}")
         entry = self._index.entry(key)

@@ -164,9 +164,23 @@ def links_to_moments(db: Connection) -> None:
     )
 
 
+def numbered_meanings(db: Connection) -> None:
+    """A moment knows the number of its sentence's vector: filters meet vectors without reading text."""
+    run(
+        db,
+        """
+        ALTER TABLE moments ADD COLUMN meaning INTEGER;
+        CREATE INDEX moments_by_meaning ON moments (meaning, start_utc);
+        UPDATE moments SET meaning =
+            (SELECT number FROM meanings WHERE meanings.sentence = moments.sentence)
+        """,
+    )
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     bytes_by_tier,
     finding,
     links_to_moments,
+    numbered_meanings,
 )

@@ -43,8 +43,8 @@ class Privacy:
         self._index = index
         self._media = media
         self._preferences = preferences
-        self._backups = backups
         self._marks = marks
+        self._backups = backups
 
     def arrived(self, device_id: str, snippet_id: str) -> None:
         """Obey the switch for a snippet that was just stored, before the index takes it up."""

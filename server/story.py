@@ -301,7 +301,11 @@ def joules(millijoules: float | None) -> str:
     """Energy with a unit that keeps the number readable."""
     if millijoules is None:
         return "unknown"
-    return f"{millijoules:.0f} mJ" if millijoules < 1000 else f"{millijoules / 1000:.2f} J"
+    if millijoules < 1e3:
+        return f"{millijoules:.0f} mJ"
+    if millijoules < 1e6:
+        return f"{millijoules / 1e3:.{2 if millijoules < 1e4 else 1}f} J"
+    return f"{millijoules / 1e6:.2f} kJ"
 
 
 def plain(value: Any) -> str:

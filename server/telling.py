@@ -55,7 +55,11 @@ def retell(db: Connection, index: WordIndex, number: int) -> None:
     part = records.day_part(row.local_time) if row.time_known else ""
     said = records.sentence(attended, around, row.place, row.emotion, part)
     db.execute(
-        text("UPDATE moments SET sentence = :said WHERE number = :n"), {"said": said, "n": number}
+        text(
+            "UPDATE moments SET sentence = :said,"
+            " meaning = (SELECT number FROM meanings WHERE sentence = :said) WHERE number = :n"
+        ),
+        {"said": said, "n": number},
     )
     if before != said:
         forget_meaning(db, before)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from selenium import webdriver
@@ -19,6 +20,7 @@ from server.embedded import Running, start
 from tests.server.snippets import days_of_life, session_document
 from tools.sentence.encoder import packaged
 
+PHOTOS = Path(__file__).parents[2] / "device" / "emulator" / "photos"
 ARTEFACTS = Path(__file__).parents[2] / "artefacts" / "browser"
 FLAGS = (
     "--headless=new",
@@ -127,14 +129,10 @@ def keep() -> Callable[[webdriver.Chrome, str], Path]:
 
 
 def _pictures() -> dict[str, np.ndarray]:
-    """Photographs that scikit-image ships; drawn ones where it is not installed."""
-    try:
-        from skimage import data
-    except ImportError:
-        return {name: _drawn(seed) for seed, name in enumerate(("cat", "cup", "person"))}
-    return {"cat": data.chelsea(), "cup": data.coffee(), "person": data.astronaut()}
-
-
-def _drawn(seed: int) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(40, 220, (10, 14, 3), dtype=np.uint8)
-    return np.kron(coarse, np.ones((40, 40, 1), np.uint8))
+    """Photographs of the virtual wearer's world, RGB, large enough to look around in."""
+    found = {}
+    for name in ("cat", "cup", "person", "apple"):
+        pixels = cv2.imread(str(PHOTOS / f"{name}.webp"))[:, :, ::-1]
+        wide = max(480 / pixels.shape[1], 360 / pixels.shape[0])
+        found[name] = cv2.resize(pixels, None, fx=wide, fy=wide)
+    return found
