@@ -185,7 +185,7 @@ def say_goodbye(board: Board) -> None:
         sensor = board.open()
     except LinkError:
         return
-    until_ns = time.monotonic_ns() + 1_000_000_000
+    until_ns = time.monotonic_ns() + 2_000_000_000
     try:
         while not sensor.settled() and time.monotonic_ns() < until_ns:
             sensor.read()

@@ -97,7 +97,7 @@ class Wearer:
 
     def _fault(self, text: str) -> None:
         part = text.partition(":")[0]
-        if part in CAPTURE and not text.startswith("board: the micro"):
+        if part in CAPTURE:
             self.failed.add(part)
         self._buzz(FAILED_MS)
         self._light()

@@ -217,12 +217,13 @@ class BoardSensor:
             case Lost():
                 self._board.counts.lost += event.count
             case EventsLost():
-                yield self._event(time.monotonic_ns(), "fault", f"board: {event.count} events lost")
+                yield self._event(
+                    time.monotonic_ns(), "fault", f"microcontroller: {event.count} events lost"
+                )
         if self._link.counts.restarts > self._counted[1]:
             self._count()
             self._board.all_wanted()
-            yield self._event(time.monotonic_ns(), "fault", "board: the microcontroller restarted")
-            yield self._event(time.monotonic_ns(), "recovered", "board")
+            yield self._event(time.monotonic_ns(), "fault", "microcontroller: it restarted")
 
     def _answered(self, event: Answered) -> None:
         key = self._sent.pop(event.sequence, None)
@@ -274,7 +275,7 @@ class BoardSensor:
                 self._board.on_privacy(packet.privacy_switch.on)
                 yield self._event(t_ns, "privacy", packet.privacy_switch.on)
             case "fault":
-                yield self._event(t_ns, "fault", f"board: {_fault(packet.fault)}")
+                yield self._event(t_ns, "fault", f"microcontroller: {_fault(packet.fault)}")
             case "log":
                 level = LEVELS.get(packet.log.level, logging.INFO)
                 log.log(level, "microcontroller", extra={"said": packet.log.text})

@@ -25,6 +25,7 @@ from device.model import Model
 from device.sources.board import BoardSettings
 from device.sources.video_camera import CameraSettings
 from device.watchdog import WatchdogSettings
+from firmware_bridge.link import LinkSettings
 from tests.glasses.python_board import PythonBoard
 from tools.record import record
 
@@ -73,12 +74,14 @@ class Running:
 
     def __init__(self, settings: LiveSettings, models: dict[str, Model]) -> None:
         self.glasses: Glasses = assemble(settings, models)
+        # On a busy machine an answer may take its time, and a command sent twice would blur the order.
+        self.glasses.board.link.settings = LinkSettings(retry_after_ms=5000, tries=20)
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def until(self, condition: Callable[[], object], what: str, patience_s: float = 60.0) -> None:
+    def until(self, condition: Callable[[], object], what: str, patience_s: float = 120.0) -> None:
         """Wait for something to become true."""
         end_s = time.monotonic() + patience_s
         while not condition():

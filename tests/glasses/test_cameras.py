@@ -17,7 +17,7 @@ from device.sources.v4l2 import V4l2Camera, refusal
 from device.sources.video_camera import CameraCounts, CameraSensor, CameraSettings, Shot, turned
 from device.types import EyeFrame, SceneFrame
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 LOOPBACK = Path("/sys/module/v4l2loopback")
 
 

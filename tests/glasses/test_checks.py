@@ -20,7 +20,7 @@ from device.sources.video_camera import CameraSettings
 from tests.glasses.python_board import PythonBoard
 from tools.reference import DOCS
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 Usage = namedtuple("Usage", "total used free")
 
 

@@ -26,7 +26,7 @@ from firmware_bridge import wire_pb2 as wire
 from tests.glasses.conftest import Running
 from tests.glasses.python_board import PythonBoard
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

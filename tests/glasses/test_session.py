@@ -29,7 +29,7 @@ from tests.glasses.conftest import Running
 from tests.glasses.python_board import PythonBoard
 
 Begin = Callable[[LiveSettings], Running]
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 def session_file(run: Running) -> Path:
@@ -128,6 +128,18 @@ def test_the_light_is_on_before_the_camera_and_goes_off_after_it(
     assert order(board) == ["indicator on", "scene", "scene", "indicator off"]
     run.end()
     assert order(board)[-1] == "indicator off"
+
+
+def test_a_fault_the_board_reports_is_felt_and_is_not_a_lost_source(
+    begin: Begin, with_board: LiveSettings, board: PythonBoard
+) -> None:
+    run = begin(with_board)
+    run.more_frames()
+    board.send(fault=wire.Fault(kind=wire.FAULT_BROWN_OUT, text="2.9 V"))
+    run.until(lambda: longest_buzz(board) >= 400, "the wearer feels it")
+    assert [text for _, text in run.glasses.latest.faults] == ["microcontroller: brown out (2.9 V)"]
+    assert not run.glasses.wearer.failed
+    run.end()
 
 
 def test_the_posture_follows_the_battery_and_changes_the_rates(
