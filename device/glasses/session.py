@@ -291,7 +291,7 @@ class PostureSink:
 
 
 def guarded(live: Live, name: str, sink: Sink, proof: type | None = None) -> Sink:
-    """A sink whose storage may fail without ending the session: the wearer is told, the rest goes on.
+    """A sink that may fail without ending the session: the wearer is told, the rest goes on.
 
     A value of the class `proof` that was taken without an error shows that it works again.
     """
@@ -301,9 +301,13 @@ def guarded(live: Live, name: str, sink: Sink, proof: type | None = None) -> Sin
         nonlocal broken
         try:
             sink(value)
-        except StorageError as error:
+        except Exception as error:  # of ours or of the storage: neither may end the session
+            why = str(error)
+            if not isinstance(error, StorageError):
+                log.exception("fault in a sink", extra={"sink": name})
+                why = f"internal error ({type(error).__name__})"
             if not broken:
-                live.tell("fault", f"{name}: {error}")
+                live.tell("fault", f"{name}: {why}")
             broken = True
         else:
             if broken and proof is not None and isinstance(value, proof):

@@ -182,6 +182,12 @@ def test_a_full_disk_is_told_and_does_not_end_the_session() -> None:
     take(event)
     assert told[-1] == ("recovered", "snippets")
 
+    def buggy(value: Value) -> None:
+        raise ZeroDivisionError
+
+    guarded(Ears(), "snippets", buggy)(event)  # type: ignore[arg-type]
+    assert told[-1] == ("fault", "snippets: internal error (ZeroDivisionError)")
+
 
 def rates(board: PythonBoard) -> list[int]:
     return [m.rate_hz for k, m in board.commands if k == "set_camera"]  # type: ignore[attr-defined]
