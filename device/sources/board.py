@@ -152,20 +152,38 @@ class BoardSensor:
         self._opened_ns = time.monotonic_ns()
         self._counted = (self._link.damaged, self._link.counts.restarts)
         self._sent: dict[int, str | None] = {}
+        self._failed: LinkError | None = None
         self._eyes: dict[tuple[int, int], _Picture] = {}
 
     def read(self) -> Sequence[Value]:
-        """What came within `READ_S`. Raises LinkError for a line that broke, fell silent, or a refusal."""
+        """What came within `READ_S`. Raises LinkError for a line that broke, fell silent, or a refusal.
+
+        What had come before it broke is given first, and the error with the next call: an event that was
+        confirmed to the microcontroller must not be lost here.
+        """
+        if self._failed is not None:
+            raise self._failed
+        values: list[Value] = []
+        try:
+            for event in self._listen():
+                values += self._take(event)
+            self._send()
+            self._check()
+        except (serial.SerialException, OSError) as error:
+            self._failed = LinkError(f"{self._board.settings.port}: {_reason(error)}")
+        except LinkError as error:
+            self._failed = error
+        if self._failed is not None and not values:
+            raise self._failed
+        return values
+
+    def _listen(self) -> list[Event]:
         try:
             chunk = self._port.read(max(1, self._port.in_waiting))
-            events = self._link.receive(chunk, time.monotonic_ns()) if chunk else []
-            events += self._link.tick(time.monotonic_ns())
-            self._send()
-        except (serial.SerialException, OSError, TypeError) as error:  # TypeError: closed under us
-            raise LinkError(f"{self._board.settings.port}: {_reason(error)}") from error
-        values = [value for event in events for value in self._take(event)]
-        self._check()
-        return values
+        except TypeError as error:  # how pyserial says that the port was closed meanwhile
+            raise OSError("closed") from error
+        events = self._link.receive(chunk, time.monotonic_ns()) if chunk else []
+        return events + self._link.tick(time.monotonic_ns())
 
     def settled(self) -> bool:
         """Whether every command was sent and answered."""
