@@ -161,7 +161,7 @@ def emotion_stages(
     eyes = EyeEmotionStage(
         models["eye_emotion"], settings.emotion, personal, sees_pupils=not header.brings_gaze
     )
-    fusion = FusionStage(models["affect"], models["emoship"], settings.emotion, personal)
+    fusion = FusionStage(models["affect"], models["emoship"], settings.emotion)
     return (eyes,), (() if header.scene is None else (fusion,))
 
 

@@ -14,10 +14,12 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from device.model import load
 from device.types import EMOTIONS
@@ -34,14 +36,14 @@ from models.emoship_data import (
     eye_hash,
     vectors,
 )
-from models.emotion_data import held_out, read_npz
+from models.emotion_data import Expressions, held_out, read_npz
 from models.train_affect import cross_validated
 
 
 @dataclass(frozen=True)
 class TrainEmoship:
     seed: int = 1
-    steps: int = 3000
+    steps: int = 1000
     batch: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
@@ -52,13 +54,40 @@ class TrainEmoship:
     """Of the eyes, hardly seen."""
     blank_share: float = 0.25
     """Of the views, empty or average."""
+    noise: float = 0.5
+    """Standard deviation added to valence and arousal: 400 views are few enough to learn by heart."""
     ema: float = 0.995
+
+
+def features(faces: Expressions, scenes_folder: Path, seed: int) -> dict[str, NDArray[Any]]:
+    """What the shipped networks say of all eyes (four ways) and, cross-validated, of all views."""
+    eye, backbone = load("eye_emotion"), load("backbone")
+    hard = degrade(faces.eyes, np.random.default_rng(seed))
+    kinds = [vectors(eye, x) for x in (faces.eyes, faces.eyes[:, :1], faces.eyes[:, 1:], hard)]
+    scenes = read_scenes(scenes_folder, backbone)
+    mean, sd, _ = cross_validated(scenes)
+    blank = blank_view(backbone, load("affect"))
+    return {
+        "vectors": np.stack([kind[0] for kind in kinds]),
+        "opinions": np.stack([kind[1] for kind in kinds]),
+        "affect": mean.astype(np.float32),
+        "sd": sd.astype(np.float32),
+        "ratings": scenes.ratings,
+        "themes": np.array(scenes.themes),
+        "blank": np.concatenate([blank["affect"][0], blank["sd"][0]]),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets")
     parser.add_argument("--out", type=Path, default=Path("runs/emoship.pt"))
+    parser.add_argument(
+        "--features",
+        type=Path,
+        default=Path("runs/emoship_features.npz"),
+        help="what the shipped networks say of eyes and views; made if it is not there",
+    )
     options = parser.parse_args()
     default = Path(__file__).parents[2] / "shared" / "data"
     root = options.data or Path(os.environ.get("BEHELD_DATA", default))
@@ -68,26 +97,30 @@ def main() -> None:
     rng = np.random.default_rng(cfg.seed)
 
     faces = read_npz(root / "emo_fer2013_dev" / "validation.npz")
+    scenes_folder = root / "scene_oasis_dev"
+    if not options.features.is_file():
+        options.features.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(options.features, **features(faces, scenes_folder, cfg.seed))
+    seen_before = np.load(options.features)
     names = tuple(eye_hash(e) for e in faces.eyes)
-    faces = faces.take(held_out(names, 0.6, "emoship"))
-    eye = load("eye_emotion")
-    hard = degrade(faces.eyes, rng)
-    kinds = [vectors(eye, x)[0] for x in (faces.eyes, faces.eyes[:, :1], faces.eyes[:, 1:], hard)]
-
-    backbone, affect = load("backbone"), load("affect")
-    scenes = read_scenes(root / "scene_oasis_dev", backbone)
-    mean, sd, _ = cross_validated(scenes)
-    held_in = held_out(tuple(theme_hash(t) for t in scenes.themes), 0.7, "emoship")
+    chosen = held_out(names, 0.6, "emoship")
+    faces = faces.take(chosen)
+    all_vectors = seen_before["vectors"][
+        :, chosen
+    ]  # (4, N, 96): both eyes, one, the other, hardly seen
+    opinions = seen_before["opinions"][:, chosen]  # (4, N, 7)
+    themes = seen_before["themes"].tolist()
+    held_in = held_out(tuple(theme_hash(t) for t in themes), 0.7, "emoship")
     views = Views(
-        affect=mean[held_in].astype(np.float32),
-        sd=sd[held_in].astype(np.float32),
-        ratings=scenes.ratings[held_in],
+        affect=seen_before["affect"][held_in],
+        sd=seen_before["sd"][held_in],
+        ratings=seen_before["ratings"][held_in],
     )
-    blank = blank_view(backbone, affect)
+    empty = seen_before["blank"]
     print(f"{len(faces.labels)} eyes, {len(views.ratings)} views")
 
-    net = Emoship(EmoshipConfig(vector=kinds[0].shape[1]))
-    every = np.concatenate(kinds[:3])
+    net = Emoship(EmoshipConfig(vector=all_vectors.shape[2]))
+    every = np.concatenate(all_vectors[:3])
     net.vector_mean.copy_(torch.from_numpy(every.mean(0)))
     net.vector_scale.copy_(torch.from_numpy(every.std(0) + 0.05))
     usual = np.concatenate([views.affect.mean(0), views.sd.mean(0)])
@@ -100,7 +133,6 @@ def main() -> None:
     counts = np.bincount(faces.labels, minlength=len(EMOTIONS)).astype(float)
     weight = 1 / np.maximum(counts, counts.max() / 8)
     share = weight[faces.labels] / weight[faces.labels].sum()
-    empty = np.concatenate([blank["affect"][0], blank["sd"][0]])
     for step in range(cfg.steps):
         rows = rng.choice(len(faces.labels), cfg.batch, p=share)
         labels = faces.labels[rows]
@@ -108,13 +140,14 @@ def main() -> None:
         kind = np.where(draw < cfg.degraded_share, 3, 0)
         one = (kind == 0) & (rng.random(cfg.batch) < cfg.one_eye_share)
         kind[one] = rng.integers(1, 3, int(one.sum()))
-        eyes = np.stack(kinds)[kind, rows]
+        eyes, opinion = all_vectors[kind, rows], opinions[kind, rows]
         pick = construct(labels, views.ratings, cfg.agreement, rng)
         seen = np.concatenate([views.affect[pick], views.sd[pick]], 1)
         none = rng.random(cfg.batch) < cfg.blank_share
         seen[none] = np.where(rng.random((int(none.sum()), 1)) < 0.5, usual, empty)
+        seen[:, :2] += rng.normal(0, cfg.noise, (cfg.batch, 2)).astype(np.float32)
         x = torch.from_numpy(seen)
-        made = net(torch.from_numpy(eyes), x[:, :2], x[:, 2:])
+        made = net(torch.from_numpy(eyes), torch.from_numpy(opinion), x[:, :2], x[:, 2:])
         loss = F.cross_entropy(
             made["logits"], torch.from_numpy(labels), label_smoothing=cfg.smoothing
         )
@@ -129,13 +162,13 @@ def main() -> None:
             print(f"step {step + 1} loss {float(loss.detach()):.3f}", flush=True)
 
     EYES_SPLIT.write_text("\n".join(sorted(eye_hash(e) for e in faces.eyes)) + "\n")
-    known = {theme_hash(t) for t, k in zip(scenes.themes, held_in, strict=True) if k}
+    known = {theme_hash(t) for t, k in zip(themes, held_in, strict=True) if k}
     THEMES_SPLIT.write_text("\n".join(sorted(known)) + "\n")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(
         {
             "state": average,
-            "config": dataclasses.asdict(EmoshipConfig(vector=kinds[0].shape[1])),
+            "config": dataclasses.asdict(EmoshipConfig(vector=all_vectors.shape[2])),
             "settings": dataclasses.asdict(cfg),
         },
         options.out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -153,6 +154,16 @@ def test_privacy_stops_looking_and_forgets() -> None:
     assert model.shown == []
     feed(stage, [DeviceEvent(t_ns=MS, name="privacy", value=False), *stream(1000)])
     assert model.shown
+
+
+def test_where_nothing_changed_the_last_answer_holds() -> None:
+    model = eyes()
+    stage = EyeEmotionStage(model, EmotionSettings(on=True, fast_forward=0.05))
+    assert len(feed(stage, stream(2000))) == 4 and len(model.shown) == 1 and stage.skipped == 3
+    noisy = np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8)
+    changed = [dataclasses.replace(frame(3000, eye), pixels=noisy) for eye in ("right", "left")]
+    feed(stage, [v for f in changed for v in (f, pupil(3000, f.eye))])
+    assert len(model.shown) == 2
 
 
 # --- fusion --------------------------------------------------------------------------------------

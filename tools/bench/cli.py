@@ -20,6 +20,7 @@ BENCHES = {
     "install": ("tools.bench.install", "Size of wheel and installation, time to a served page."),
     "live": ("tools.bench.live", "The live run on the emulated glasses, in real time."),
     "pipeline": ("tools.bench.pipeline", "Speed and CPU of the whole loop against always-on."),
+    "still": ("tools.bench.still", "Emotion's fast-forward rule: share skipped, agreement."),
     "pupil": ("tools.bench.pupil", "Pupil centre, mask and blinks against pupil-detectors."),
     "server": ("tools.bench.server", "Uploads, memory and search of the server against peers."),
 }

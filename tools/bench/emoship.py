@@ -71,9 +71,10 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
     kept = people.take(np.isin(people.labels, classes))
     eye, rng = load("eye_emotion"), np.random.default_rng(SEED)
     with progress("looking at eyes", 2.0) as tick:
-        clear, alone = vectors(eye, kept.eyes, tick)
-        hard, _ = vectors(eye, degrade(kept.eyes, rng), lambda done: tick(1 + done))
-    mean_vector = np.broadcast_to(clear.mean(0), clear.shape)
+        clear = vectors(eye, kept.eyes, tick)
+        hard = vectors(eye, degrade(kept.eyes, rng), lambda done: tick(1 + done))
+    alone = clear[1]
+    no_eye = (np.broadcast_to(clear[0].mean(0), clear[0].shape), np.full_like(alone, 1 / 7))
     usual = Views(
         affect=np.broadcast_to(views.affect.mean(0), views.affect.shape),
         sd=np.broadcast_to(views.sd.mean(0), views.sd.shape),
@@ -89,7 +90,7 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
         for _ in range(ROUNDS):
             pick = construct(labels, views.ratings, degree, rng)
             fused, _ = run(fusion, clear, views, pick)
-            view_only, _ = run(fusion, mean_vector, views, pick)
+            view_only, _ = run(fusion, no_eye, views, pick)
             rounds.append([uar(p, labels, classes) for p in (alone, view_only, fused)])
         by_degree[f"{degree:g}"] = dict(
             zip(("eye", "scene", "fused"), np.mean(rounds, 0).tolist(), strict=True)
@@ -108,7 +109,10 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
         "agreement": agreement,
         "uar": by_degree[f"{agreement:g}"],
         "war": {"eye": war(alone, labels, classes), "fused": war(fused, labels, classes)},
-        "uar_blank_view": uar(blanked, labels, classes),
+        "uar_without_view": {
+            "average": uar(without, labels, classes),
+            "grey": uar(blanked, labels, classes),
+        },
         "by_agreement": by_degree,
         "influence_spearman": spearman(influence, gone),
         "influence_shift": {
@@ -122,12 +126,12 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
 
 
 def run(
-    fusion: Model, vector: Floats, views: Views, pick: NDArray[np.int64]
+    fusion: Model, eye: tuple[Floats, Floats], views: Views, pick: NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
     """Class probabilities (N, 7) and influence (N,) of each eye with its view, one call a row."""
     made = [
-        fusion.run(vector=v[None], affect=views.affect[p][None], sd=views.sd[p][None])
-        for v, p in zip(vector, pick, strict=True)
+        fusion.run(vector=v[None], eye=q[None], affect=views.affect[p][None], sd=views.sd[p][None])
+        for v, q, p in zip(*eye, pick, strict=True)
     ]
     return (
         np.concatenate([m["probabilities"] for m in made]),

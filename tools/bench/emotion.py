@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
-from device.model import load
+from device.model import Model, load
+from device.personal import Personal, neutral_of, usual_neutral
 from device.types import EMOTIONS
 from export.eye_emotion import run
 from models.emotion_data import (
@@ -74,8 +75,47 @@ def measure(folder: Path) -> dict[str, Any]:
         "calibration_error": calibration_error(both[keep], data.labels[keep]),
         "gate_auc": auc(gate, data.labels != EMOTIONS.index("neutral")),
         "baseline_uar": baseline(data, classes),
+        "enrolled": enrolment(model, data),
         "ms": cpu_ms(data.eyes),
     }
+
+
+def enrolment(model: Model, data: Expressions) -> dict[str, Any] | None:
+    """What a neutral reference of one's own gains; None unless 5 people have neutral and other pictures.
+
+    For each such person the reference is their other neutral pictures (a picture is never its own), which
+    is less than the minute of eye video that enrolment takes. Scored are these people's pictures only,
+    with and without the reference.
+    """
+    if not data.has_identities:
+        return None
+    usual, neutral = usual_neutral(model.sha256), EMOTIONS.index("neutral")
+    rows: list[tuple[int, Any, Any]] = []  # label, before, after
+    people = 0
+    for person in sorted(set(data.people)):
+        mine = [i for i, p in enumerate(data.people) if p == person]
+        calm = [i for i in mine if data.labels[i] == neutral]
+        if len(calm) < 2 or len(calm) == len(mine):
+            continue
+        people += 1
+        made = {i: model.run(eyes=data.eyes[i][None]) for i in mine}
+        for i in mine:
+            own = neutral_of([made[j] for j in calm if j != i])
+            personal = Personal(wearer=person, model_sha256=model.sha256, neutral=own, usual=usual)
+            p, gate = made[i]["probabilities"][0], float(made[i]["gate"][0, 0])
+            _, q, moved = personal.adjust(made[i]["vector"][0], p, gate)
+            rows.append((int(data.labels[i]), (p, gate), (q, moved)))
+    if people < 5:
+        return None
+    labels = np.array([row[0] for row in rows])
+    counts = np.bincount(labels, minlength=len(EMOTIONS))
+    classes = [int(c) for c in np.flatnonzero(counts >= 5)]
+    found: dict[str, Any] = {"people": people, "n": len(rows), "classes": len(classes)}
+    for when, column in (("before", 1), ("after", 2)):
+        p = np.array([row[column][0] for row in rows])  # type: ignore[misc]
+        gate = np.array([row[column][1] for row in rows])  # type: ignore[misc]
+        found[when] = {"uar": uar(p, labels, classes), "gate_auc": auc(gate, labels != neutral)}
+    return found
 
 
 def cpu_ms(eyes: NDArray[np.uint8], calls: int = 200) -> float:

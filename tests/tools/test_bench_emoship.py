@@ -1,0 +1,71 @@
+"""The emoship bench: constructed pairs agree as stated, and data that cannot be used are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from device.errors import InputError
+from device.types import EMOTIONS
+from models.emoship_data import AFFECT_OF, construct, degrade
+from tools.bench.emoship import measure
+
+
+def test_views_agree_as_often_as_stated() -> None:
+    rng = np.random.default_rng(0)
+    ratings = rng.uniform(1, 7, (400, 2))
+    labels = rng.integers(0, 7, 4000)
+    goals = np.array([AFFECT_OF[name] for name in EMOTIONS])[labels]
+    gaps = {
+        degree: np.linalg.norm(ratings[construct(labels, ratings, degree, rng)] - goals, axis=1)
+        for degree in (0.0, 0.5, 1.0)
+    }
+    near = {degree: float((gap < 1.2).mean()) for degree, gap in gaps.items()}
+    assert near[1.0] > 0.8 and near[0.0] < 0.3
+    assert abs(near[0.5] - (near[0.0] + near[1.0]) / 2) < 0.05
+
+
+def test_a_degraded_eye_is_dim_and_soft() -> None:
+    eyes = np.random.default_rng(0).integers(0, 255, (3, 2, 64, 64), dtype=np.uint8)
+    hard = degrade(eyes, np.random.default_rng(1))
+    assert hard.shape == eyes.shape and hard.std() < eyes.std() / 2 and hard.mean() < eyes.mean()
+
+
+def faces(folder: Path, each: int = 12) -> Path:
+    (folder / "images").mkdir(parents=True)
+    rng, lines = np.random.default_rng(0), ["image,emotion,identity"]
+    for number in range(2 * each):
+        face = rng.integers(0, 255, (256, 256), dtype=np.uint8)
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), face)
+        emotion = "happiness" if number % 2 else "neutral"
+        lines.append(f"{number}.png,{emotion},nobody {number}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def pictures(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["image,theme,valence_mean,valence_sd,arousal_mean,arousal_sd"]
+    for number in range(count):
+        cv2.imwrite(str(folder / f"{number}.jpg"), rng.integers(0, 255, (60, 80, 3), np.uint8))
+        v, a = rng.uniform(1, 7, 2)
+        lines.append(f"{number}.jpg,never seen {number},{v:.2f},1,{a:.2f},1")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_every_key_is_there_and_an_average_view_changes_nothing(tmp_path: Path) -> None:
+    result = measure(faces(tmp_path / "eyes"), pictures(tmp_path / "views", 24))
+    assert set(result["uar"]) == {"eye", "scene", "fused"}
+    assert set(result["influence_shift"]) == {"eye_degraded", "scene_blanked"}
+    assert result["agreement"] == 0.8 and -1 <= result["influence_spearman"] <= 1
+    assert result["by_agreement"]["0"]["eye"] == result["by_agreement"]["1"]["eye"]
+
+
+def test_too_few_views_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="3 pictures"):
+        measure(faces(tmp_path / "eyes"), pictures(tmp_path / "views", 3))
