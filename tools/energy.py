@@ -50,7 +50,7 @@ def command(
     to always-on recording and analysis of the same session at typical values; it survives errors in
     the coefficients better than the joules do. docs/energy.md explains the model.
 
-    The standard hour takes about five minutes on one core of a PC.
+    The standard hour takes about four minutes on one core of a PC.
 
     \b
     Examples:
