@@ -70,7 +70,7 @@ def test_a_threshold_makes_moments_vanish_and_the_page_shows_them(
     session: Path, tmp_path: Path
 ) -> None:
     page_path = tmp_path / "page.html"
-    found, _ = compare(session, page_path, "--set", "b:wake.enter_probability=1.0")
+    found, _ = compare(session, page_path, "--set", "b:wake.dwell_ms=60000")
     assert found["moments"]["a"] == len(found["lost"]) > 0
     assert found["moments"]["b"] == found["moments"]["both"] == 0
     text = page_path.read_text()
