@@ -144,6 +144,13 @@ class Finder:
         scores = {int(m): near[int(n)] for n, m in rows if int(m) != entry.number}
         return self._hits(scores, limit)
 
+    def looks_of(self, numbers: Sequence[int]) -> dict[int, list[float]]:
+        """The vector of what was looked at, for those moments that have one."""
+        with self._db.read() as db:
+            sql = f"SELECT moment, vector FROM looks WHERE moment IN ({_list(numbers)})"
+            rows = db.exec_driver_sql(sql).all()
+        return {int(n): unpack([bytes(v)], len(v) // 2)[0].tolist() for n, v in rows}
+
     def catch_up(self) -> int:
         """Encode every sentence that has no vector yet; says how many. One caller at a time."""
         if self._encoder is None:

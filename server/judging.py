@@ -119,6 +119,15 @@ class Judging:
         self._custody.erase(entry.device_id, entry.snippet_id, told)
         return entry
 
+    def feelings_said_since(self, at_utc: str) -> int:
+        """How many moments the owner said the feeling of since then."""
+        with self._db.read() as db:
+            found = db.execute(
+                text("SELECT count(*) FROM feedback WHERE kind = 'emotion' AND at_utc >= :at"),
+                {"at": at_utc},
+            )
+            return int(found.scalar_one())
+
     def feedback(self, device_id: str, after: int, limit: int = 200) -> list[Feedback]:
         """That device's judgements after a number, in order."""
         with self._db.read() as db:

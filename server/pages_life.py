@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -13,6 +13,7 @@ from server import feelings, story
 from server.access import CurrentPerson, Services, Use
 from server.api_moments import Asked
 from server.api_wearer import week_of
+from server.asking import MOST, Candidate, choose
 from server.index import Entry
 from server.judging import EMOTIONS
 from server.pages import render
@@ -123,11 +124,17 @@ def review(
     person: CurrentPerson,
     services: Use,
     skip: Annotated[str | None, Query(max_length=80)] = None,
+    ask: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
-    """The newest moment that was not reviewed yet, one at a time; by keys or by clicks."""
+    """The newest moment that was not reviewed yet, one at a time; by keys or by clicks.
+
+    `ask` shows that moment instead: one whose feeling the glasses would learn most from.
+    """
     query = SearchQuery(reviewed=False)
     page = services.finder.find(query, cursor=skip, limit=1)
     entry = page.entries[0] if page.entries else None
+    if ask:
+        entry = services.index.entry(ask)
     raw = services.media.record(entry.device_id, entry.snippet_id) if entry else {}
     return render(
         request,
@@ -140,9 +147,32 @@ def review(
         feelings=story.feelings(raw),
         influence=feelings.influence_words(entry.influence) if entry else None,
         emotions=EMOTIONS,
+        questions=_questions(services),
+        asked=ask,
         skip=skip,
         next_skip=page.next_cursor,
     )
+
+
+def _questions(services: Services) -> list[Entry]:
+    """Moments of the last days whose feeling is worth asking for, at most three a day in all."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    left = MOST - services.judging.feelings_said_since(today.isoformat(timespec="milliseconds"))
+    if left <= 0 or not services.preferences.keep_emotion:
+        return []
+    page = services.index.select(["NOT m.reviewed", "m.probabilities IS NOT NULL"], limit=200)
+    entries = {entry.key: entry for entry in page.entries}
+    looks = services.finder.looks_of([entry.number for entry in page.entries])
+    candidates = [
+        Candidate(
+            key=entry.key,
+            probabilities=entry.probabilities or {},
+            embedding=looks.get(entry.number, ()),
+            answered=entry.corrected,
+        )
+        for entry in page.entries
+    ]
+    return [entries[chosen.key] for chosen in choose(candidates, left)]
 
 
 @router.post("/review/{key}")

@@ -16,6 +16,7 @@ from device.session_report import leave_report, waiting_reports
 from server import reflection
 from tests.server.companion import World
 from tests.server.snippets import Scene, make_small_snippet, session_document
+from tools.client import Client, ClientError
 
 FELT = Scene(emotion="surprise", influence=0.82, look=1)
 
@@ -166,6 +167,22 @@ def test_a_week_in_feelings(world: World) -> None:
     assert reflection.monday_of(date(2026, 5, 10)) == date(2026, 5, 4)
 
 
+def test_at_most_three_questions_a_day(world: World) -> None:
+    doubtful = [(f"d{n}", Scene(thing=f"t{n}", emotion="sad", sure=0.2, look=n)) for n in range(5)]
+    bring(world, *doubtful, ("sure", Scene(thing="clear", emotion="happy", sure=0.99, look=9)))
+    for left in (3, 2, 1, 0):
+        page = world.owner.get("/review").text
+        asked = [part.split('"')[0] for part in page.split("/review?ask=")[1:]]
+        assert len(asked) == left
+        if asked:
+            assert ">clear" not in page.split("</aside>")[0]
+            shown = world.owner.get(f"/review?ask={asked[0]}").text
+            assert f'action="/review/{asked[0]}"' in shown
+            said = {**world.csrf(), "verdict": "fine", "emotion": "fear"}
+            world.owner.post(f"/review/{asked[0]}", data=said)
+            assert world.owner.get(f"/api/v1/moments/{asked[0]}").json()["emotion"] == "fear"
+
+
 def test_etags_save_answers_and_guard_changes(world: World) -> None:
     (key,) = bring(world, ("one", FELT))
     answer = world.owner.get(f"/api/v1/moments/{key}")
@@ -236,6 +253,32 @@ def test_events_are_for_the_owner_only(shared: World, headers: dict[str, str]) -
         with pytest.raises(ConnectionClosed) as closed:
             socket.recv(timeout=20)
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401
+
+
+def test_the_client_finds_corrects_and_listens(world: World) -> None:
+    make_small_snippet(world.spool, "one", FELT)
+    make_small_snippet(
+        world.spool, "two", Scene(thing="cat", start_utc="2026-05-05T05:00:00+00:00")
+    )
+    with Client(world.running.url, world.owner.cookies["beheld_session"]) as client:
+        heard = client.events()
+        assert next(heard)["type"] == "hello"
+        world.syncer().run_once()
+        assert next(heard)["moment"]["snippet_id"] == "one"
+        heard.close()
+        assert [m.title for m in client.moments(limit=1)] == ["cat", "cup"]  # over pages
+        (felt,) = client.moments(emotion="surprise", influence="scene")
+        assert (felt.title, felt.duration_s, felt.probabilities["surprise"]) == ("cup", 2.0, 0.6)
+        assert client.judge(felt.key, names=["mug"], kept=True).title == "mug"
+        assert json.loads(client.file(felt.key, "moment.json"))["id"] == "one"
+        assert client.days()[0]["day"] == "2026-05-05"
+        with pytest.raises(ClientError, match="no such moment"):
+            client.moment("nothing")
+    with (
+        pytest.raises(ClientError, match="not signed in"),
+        Client(world.running.url, "no") as client,
+    ):
+        client.days()
 
 
 def test_metrics_count_and_tell_nobody_else(make_world: Callable[..., World]) -> None:
