@@ -49,6 +49,9 @@ AGE, GAZE_OFF = MEASURES.index("age_s"), MEASURES.index("gaze_off")
 SHARE_S = 2.0
 """Time constant over which the share of frames with a run is remembered."""
 
+LACK = {"normal": 0.0, "conserve": 0.5, "reserve": 1.0}
+"""How far a posture (`device/posture.py`) moves the weight of energy towards 1."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolutionSettings:
@@ -114,6 +117,7 @@ class ResolutionStage:
         self._due_ns = self._decided_ns = 0
         self._share = 0.0
         self._battery = 1.0
+        self._lack = 0.0  # of energy, as the glasses' posture says
 
     def step(self, value: Value) -> Iterable[Value]:
         match value:
@@ -136,6 +140,8 @@ class ResolutionStage:
             case DeviceEvent():
                 if value.name == "battery" and isinstance(value.value, int | float):
                     self._battery = min(1.0, max(0.0, float(value.value)))
+                elif value.name == "posture":  # heat counts as well as charge
+                    self._lack = LACK.get(str(value.value), 0.0)
 
     def finish(self, end_ns: int) -> Iterable[Value]:
         return ()
@@ -144,9 +150,8 @@ class ResolutionStage:
     def weight(self) -> float:
         """Weight of energy with the battery's say in it."""
         s = self._settings
-        if self._battery >= s.saving_below:
-            return s.energy_weight
-        lack = 1 - self._battery / s.saving_below
+        low = self._battery < s.saving_below
+        lack = max(self._lack, 1 - self._battery / s.saving_below if low else 0.0)
         return s.energy_weight + (1 - s.energy_weight) * lack
 
     def _due(self, frame: SceneFrame) -> bool:

@@ -138,6 +138,14 @@ def test_a_low_battery_moves_the_policy_towards_less_energy() -> None:
     assert weights == pytest.approx([0.4, 0.4, 0.7, 1.0])
 
 
+def test_a_sparing_posture_moves_it_as_well_whatever_the_battery() -> None:
+    loop, weights = Loop(energy_weight=0.4), []
+    for posture in ("normal", "conserve", "reserve", "normal"):
+        loop.push(DeviceEvent(t_ns=0, name="posture", value=posture))
+        weights.append(loop.stage.weight)
+    assert weights == pytest.approx([0.4, 0.7, 1.0, 0.4])
+
+
 def test_a_missing_network_gives_way_to_the_rule_and_says_so() -> None:
     decisions = Loop(policy="learned").still(2.0)
     chosen = [d for d in decisions if "rule instead of network" in d.why]
