@@ -43,6 +43,7 @@ from device.upload import FIRST, Later, Receipt, Refused, Uplink, believe
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 S = SyncState
+_LOOK_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,8 @@ class Syncer:
         self._may_send = may_send
         self._now_s = now_s
         self._random = random.Random(seed)
+        self._outages = 0
+        self._quiet_until_s = 0.0
 
     def run_once(
         self, *, retry_refused: bool = False, progress: Callable[[int], None] = lambda n: None
@@ -124,16 +127,17 @@ class Syncer:
             self._sweep()
             with self._uplink() as uplink:
                 turn = _Round(uplink, report, progress)
+                may_try = self._has_come(self._quiet_until_s)
                 folders = sealed(self._spool)
                 for folder in folders:
                     row = read_row(self._spool, folder.name)
                     if row.state is S.REFUSED and retry_refused:
                         row = self._move(row, S.QUEUED)
-                    if row.state in UNDELIVERED and self._due(row):
+                    if may_try and row.state in UNDELIVERED and self._has_come(row.next_try_s):
                         self._attempt(folder, row, turn, self._begin)
                 for folder in folders:
                     self._advance(folder, read_row(self._spool, folder.name), turn)
-                if turn.outage is None and self._may_send() is None:
+                if may_try and turn.outage is None and self._may_send() is None:
                     send_reports(self._spool, uplink, self._identity)
                     self._tell(uplink)
         return report
@@ -153,7 +157,7 @@ class Syncer:
             if row.state not in (S.REFUSED, S.DELETED)
             and not (row.state is S.DELETABLE and self._settings.keep_after_receipt)
         ]
-        return max(0.0, min(due) - self._now_s()) if due else None
+        return max(0.0, max(min(due), self._quiet_until_s) - self._now_s()) if due else None
 
     # --- one snippet ------------------------------------------------------------------------------
 
@@ -170,9 +174,9 @@ class Syncer:
         if row.state in (S.WAITING, S.REFUSED) and row.reason not in report.reasons:
             report.reasons.append(row.reason)
 
-    def _due(self, row: SyncRow) -> bool:
-        """Its time has come; a wait longer than we ever set means that the clock was moved."""
-        left_s = row.next_try_s - self._now_s()
+    def _has_come(self, time_s: float) -> bool:
+        """It is time; a wait longer than we ever set means that the clock was moved."""
+        left_s = time_s - self._now_s()
         return left_s <= 0 or left_s > 4 * self._settings.longest_wait_s
 
     def _attempt(self, folder: Path, row: SyncRow, turn: _Round, part: _Part) -> SyncRow:
@@ -184,21 +188,31 @@ class Syncer:
         except Refused as refusal:
             return self._move(read_row(self._spool, folder.name), S.REFUSED, reason=str(refusal))
         except Later as later:
-            turn.outage = later if later.outage else turn.outage
             row = read_row(self._spool, folder.name)
-            damage = _damage(folder) if row.attempts > 1 else None
+            damage = _damage(folder) if later.suspect and row.attempts > 1 else None
             if damage is not None:
                 return self._move(row, S.REFUSED, reason=damage)
-            next_s = self._now_s() + self._wait_s(row.attempts, later.wait_s)
+            if later.outage:
+                next_s = self._outage(later, turn)
+            else:
+                next_s = self._now_s() + self._wait_s(row.attempts, later.wait_s)
             return self._move(row, S.WAITING, reason=later.reason, next_try_s=next_s)
+
+    def _outage(self, later: Later, turn: _Round) -> float:
+        """When to try again what no snippet of this round can do; longer after each such round."""
+        if turn.outage is None:
+            turn.outage = later
+            self._outages += 1
+            self._quiet_until_s = self._now_s() + self._wait_s(self._outages, later.wait_s)
+        return self._quiet_until_s
 
     def _begin(self, folder: Path, row: SyncRow, turn: _Round) -> SyncRow:
         """Announce it and send what lets it be seen; the rest follows when all others are so far."""
-        if why := self._may_send():
-            raise Later(why, outage=True)
+        self._require_leave()
         manifest = _manifest(folder)
         row = self._move(row, S.UPLOADING, reason="", attempts=row.attempts + 1)
         found = turn.uplink.announce(folder.name, manifest, self._signature(folder, manifest))
+        self._outages = 0
         if isinstance(found, Receipt):
             return self._receipted(row, found, turn)
         self._send(folder, manifest, found, turn, previews=True)
@@ -207,12 +221,16 @@ class Syncer:
 
     def _finish(self, folder: Path, row: SyncRow, turn: _Round) -> SyncRow:
         """Send what is left of it and have it verified."""
-        if why := self._may_send():
-            raise Later(why, outage=True)
+        self._require_leave()
         manifest = _manifest(folder)
         self._send(folder, manifest, turn.offsets[folder.name], turn, previews=False)
         row = self._move(row, S.VERIFYING)
         return self._receipted(row, turn.uplink.commit(folder.name, manifest), turn)
+
+    def _require_leave(self) -> None:
+        """Raises Later for all if now is not the time to send; it is looked at again in a minute."""
+        if why := self._may_send():
+            raise Later(why, _LOOK_AGAIN_S, outage=True)
 
     def _receipted(self, row: SyncRow, receipt: Receipt, turn: _Round) -> SyncRow:
         turn.report.receipts += 1

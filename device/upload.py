@@ -23,19 +23,28 @@ from device.tls_pin import trust
 FIRST = ("moment.json", "thumbnail.jpg")  # what lets a moment be seen goes before its video
 
 _REFUSALS = {400, 413, 415, 422}
+_SUSPECT = {"hash-mismatch", "incomplete"}
 
 
 class Later(Exception):  # noqa: N818 - an answer, not an error
     """Not now: `reason` says why; `wait_s` is the server's own wish, if it has one.
 
-    With `outage` the same holds for every other snippet.
+    With `outage` the same holds for every other snippet; with `suspect` our own copy may be damaged.
     """
 
-    def __init__(self, reason: str, wait_s: float | None = None, *, outage: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        wait_s: float | None = None,
+        *,
+        outage: bool = False,
+        suspect: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wait_s = wait_s
         self.outage = outage
+        self.suspect = suspect
 
 
 class Refused(Exception):  # noqa: N818
@@ -168,8 +177,8 @@ class Uplink:
         problem = _document(answer)
         detail = str(problem.get("detail") or f"the server answered {answer.status_code}")
         kind = str(problem.get("type", "")).rpartition(":")[2]
-        if kind == "hash-mismatch":
-            raise Later(detail)  # the way may have damaged it; the glasses look at their copy next
+        if kind in _SUSPECT:  # the way may have damaged it; the glasses look at their copy next
+            raise Later(detail, suspect=True)
         if answer.status_code in _REFUSALS or kind == "other-content":
             raise Refused(detail)
         raise Later(detail, _wait_s(answer))

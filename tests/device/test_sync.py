@@ -256,10 +256,22 @@ def test_a_server_out_of_reach_is_asked_once_a_round(
         asked.append(request.url.path)
         raise httpx.ConnectError("connection refused")
 
-    report = syncer(spool, (credentials, identity), nobody).run_once()
-    assert len(asked) == 1
-    assert report.waiting == 5
-    assert len({row.next_try_s for row in status(spool)}) == 5  # they will not all come at once
+    now = [1000.0]
+    calls = syncer(spool, (credentials, identity), nobody, now_s=lambda: now[0])
+    waits = []
+    for number in range(1, 13):
+        assert calls.run_once().waiting == 5
+        assert len(asked) == number  # once a round, however many wait
+        waits.append(calls.next_try_s())
+        calls.run_once()
+        assert len(asked) == number  # and not before its time
+        make_small_snippet(spool, f"new{number}")
+        calls.run_once()
+        assert len(asked) == number  # nor for a new one
+        (spool / f"new{number}").rename(tmp_path / f"new{number}")
+        now[0] += waits[-1] or 0.0
+    assert all(later > earlier * 0.9 for earlier, later in pairwise(waits[:9]))
+    assert 300 < max(waits) <= 900
 
 
 def test_the_server_is_told_where_all_stands(

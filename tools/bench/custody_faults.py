@@ -76,6 +76,8 @@ def full_disk_server(trial: Trial) -> Outcome:
 def bit_flip_on_glasses(trial: Trial) -> Outcome:
     """A file rots in the spool: it must never be promised, and stays; then it is whole again."""
     folder = trial.world.spool / trial.name
+    if not folder.is_dir():  # a kill left it half let go of: it has its receipt already
+        return False, []
     path = folder / trial.rng.choice(sorted(path.name for path in folder.iterdir()))
     whole = path.read_bytes()
     path.write_bytes(_flipped(whole, trial.rng))
