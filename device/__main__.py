@@ -35,7 +35,7 @@ from device.stages.emotion import EmotionSettings, EyeEmotionStage, FusionStage
 from device.stages.encode import EncodeSettings, EncodeStage
 from device.stages.events import EventSettings, EventsStage
 from device.stages.gaze import GazeSettings, GazeStage
-from device.stages.resolution import ResolutionSettings, ResolutionStage
+from device.stages.resolution import ResolutionSettings, ResolutionStage, installed_network
 from device.stages.tag import TagSettings, TagStage
 from device.stages.wake import WakeSettings, WakeStage
 from device.types import SessionHeader
@@ -116,10 +116,11 @@ def stages(
     # The analysis of every frame is the always-on variant of comparisons: nothing is left to decide.
     decided = settings.resolution.policy != "off" and not settings.tag.always
     carried = Carried() if decided else None
+    network, why = installed_network(settings.resolution, models.get("resolution"))
     resolution = (
         ()
         if carried is None
-        else (ResolutionStage(carried, models.get("resolution"), settings.resolution),)
+        else (ResolutionStage(carried, network, settings.resolution, why_without=why),)
     )
     eyes, fusion = emotion_stages(header, models, settings, personal)
     return [

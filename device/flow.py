@@ -75,6 +75,13 @@ class TinyFlow:
             residual=float(np.sqrt((away**2).sum(axis=1)).mean()) / SIZE_PX[0],
         )
 
+    def still(self) -> Motion:
+        """The motion of a first frame: none. Raises ValueError before it."""
+        if self._before is None:
+            raise ValueError("no frame has been pushed")
+        room = np.zeros((*self._before.shape, 2), np.float32)
+        return Motion(self._before, room, 0.0, 0.0, 0.0, 0.0)
+
     @property
     def grey(self) -> Pixels | None:
         """The last frame, (120, 160) uint8."""

@@ -34,6 +34,7 @@ VERBS = {
     "pair": ("tools.pair", "Make these glasses known to a companion server."),
     "reanalyse": ("tools.reanalyse", "A folder of recordings again, in parallel; one table."),
     "record": ("tools.record", "Convert any recording to a Beheld session (MCAP)."),
+    "train": ("tools.train", "Train a part on recordings of your own."),
     "replay": ("tools.replay", "Replay a recording through the glasses' own loop."),
     "run": ("tools.run", "Run the glasses: cameras, microcontroller, the loop."),
     "seal": ("tools.seal", "Sealing at rest: whom to, a key of one's own, opening."),

@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from device.carry import MEASURES, MIDDLE, Carried
 from device.detection import SIZES_PX
 from device.errors import ModelError
-from device.model import Model
+from device.model import WEIGHTS, Model
 from device.resolution_policies import (
     FULL,
     LADDER,
@@ -58,6 +59,8 @@ class ResolutionSettings:
     policy: str = "trigger"
     """`off` (the tag stage keeps its own cadence), `always`, `fixed`, `heuristic`, `trigger`, or the
     networks `scheduler` and `learned`."""
+    network: str = ""
+    """File of a learned policy in place of the shipped one (`beheld train resolution` writes one)."""
     rate_hz: float = 10.0
     """Decisions a second in an open moment; frames in between are not analysed."""
     energy_weight: float = 0.5
@@ -66,7 +69,7 @@ class ResolutionSettings:
     """Policy `fixed`: a run on each so many decided frames."""
     size_px: int = 320
     """Policies `always` and `fixed`: side at which they run, 160, 224 or 320."""
-    longest_s: float = 1.0
+    longest_s: float = 2.0
     """Hard bound: never longer without a run."""
     gaze_off: float = 1.0
     """Hard bound: a run when the attended place is so far, in its own sizes, from that of the last run."""
@@ -212,6 +215,19 @@ class ResolutionStage:
             return Learned(network, self._settings.policy), ""
         except ModelError as error:
             return None, str(error)
+
+
+def installed_network(
+    settings: ResolutionSettings, given: Model | None = None
+) -> tuple[Model | None, str]:
+    """The network of a learned policy, and why there is none; other policies read nothing."""
+    if settings.policy not in NETWORKS or given is not None:
+        return given, ""
+    path = Path(settings.network) if settings.network else WEIGHTS / "resolution.onnx"
+    try:
+        return Model(path), ""
+    except ModelError as error:
+        return None, str(error)
 
 
 def bound(measures: Floats, settings: ResolutionSettings, *, ran: bool) -> tuple[int, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,13 @@ from device.resolution_policies import (
     read_rules,
     rule_at,
 )
-from device.stages.resolution import POLICIES, ResolutionSettings, ResolutionStage, bound
+from device.stages.resolution import (
+    POLICIES,
+    ResolutionSettings,
+    ResolutionStage,
+    bound,
+    installed_network,
+)
 from device.types import (
     Attention,
     DeviceEvent,
@@ -210,3 +217,10 @@ def test_a_heavier_weight_of_energy_never_runs_sooner() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"resolution\."):
         ResolutionSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_network_that_cannot_be_read_is_named_in_the_reason(tmp_path: Path) -> None:
+    missing = ResolutionSettings(policy="learned", network=str(tmp_path / "none.onnx"))
+    network, why = installed_network(missing)
+    assert network is None and "none.onnx" in why
+    assert installed_network(ResolutionSettings()) == (None, "")

@@ -21,6 +21,7 @@ BENCHES = {
     "live": ("tools.bench.live", "The live run on the emulated glasses, in real time."),
     "pipeline": ("tools.bench.pipeline", "Speed and CPU of the whole loop against always-on."),
     "still": ("tools.bench.still", "Emotion's fast-forward rule: share skipped, agreement."),
+    "resolution": ("tools.bench.resolution", "What quality costs under each resolution policy."),
     "pupil": ("tools.bench.pupil", "Pupil centre, mask and blinks against pupil-detectors."),
     "server": ("tools.bench.server", "Uploads, memory and search of the server against peers."),
 }

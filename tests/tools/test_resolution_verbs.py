@@ -1,0 +1,84 @@
+"""`beheld bench resolution`, `beheld train resolution`, and moments under the controller."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from device.emulator.things import photograph
+from models.resolution_compare import KEYED
+from models.resolution_set import sets, unseen_by
+from tools.cli import beheld
+
+
+def sequence(folder: Path, frames: int, seed: int) -> None:
+    """A cat that walks over a wall, as pictures."""
+    folder.mkdir(parents=True)
+    cat = cv2.resize(photograph("cat"), (150, 150))
+    rng = np.random.default_rng(seed)
+    wall = cv2.GaussianBlur(rng.normal(120, 20, (240, 320, 3)), (0, 0), 2).astype(np.uint8)
+    alpha = cat[:, :, 3:].astype(np.float32) / 255
+    for number in range(frames):
+        frame = wall.copy()
+        place = frame[60:210, 20 + 6 * number : 170 + 6 * number]
+        place[:] = (cat[:, :, :3] * alpha + place * (1 - alpha)).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{number:05d}.png"), frame)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(2):
+        sequence(tmp_path / "data" / "JPEGImages" / "480p" / f"cat{number}", 9, number)
+        sequence(tmp_path / "data" / "Annotations" / "480p" / f"cat{number}", 9, number)
+    return tmp_path / "data"
+
+
+def test_the_bench_prints_every_policy_at_every_quality(folder: Path) -> None:
+    ran = CliRunner().invoke(beheld, ["bench", "resolution", "--data", str(folder), "--json"])
+    assert ran.exit_code == 0, ran.output
+    result = json.loads(ran.stdout.splitlines()[-1])
+    assert set(KEYED) <= set(result["policies"])
+    for row in result["policies"].values():
+        assert set(row) == {"energy", "quality", "actions"}
+        assert sum(row["actions"].values()) == pytest.approx(1.0)
+    assert set(result["energy_at_quality"]) == {"0.90", "0.95", "0.98"}
+    for row in result["energy_at_quality"].values():
+        assert set(KEYED) <= set(row)
+        assert row["oracle"] <= row["always"] * 1.001
+    assert set(result["clips"]) == {"cat0", "cat1"} and "CPU ms" in result["unit"]
+    assert all(clip["policies"] == "shipped" for clip in result["clips"].values())
+    assert result["decision_us"] > 0
+
+
+@pytest.mark.parametrize("kind", ["nowhere", "empty", "short"])
+def test_bad_folders_are_one_plain_line(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / kind
+    if kind != "nowhere":
+        place.mkdir()
+    if kind == "short":
+        sequence(place / "cat", 3, 0)
+    ran = CliRunner().invoke(beheld, ["bench", "resolution", "--data", str(place)])
+    assert ran.exit_code != 0 and type(ran.exception).__name__ == "InputError"
+    assert str(place) in str(ran.exception)
+
+
+def test_open_videos_are_judged_by_policies_that_never_saw_them() -> None:
+    known = sets()
+    shipped, *folds = known
+    assert shipped.name == "shipped" and len(folds) == 2
+    assert not folds[0].videos & folds[1].videos or shipped.videos > folds[0].videos
+    judged = [v for v in shipped.videos if (s := unseen_by(v, known)) and v not in s.videos]
+    assert len(judged) >= 14  # sixteen open videos, but for those that every set trains on
+    new = unseen_by("f" * 16, known)
+    assert new is not None and new.name == "shipped"
+
+
+def test_too_few_recordings_to_judge_by_are_refused(tmp_path: Path) -> None:
+    sequence(tmp_path / "one" / "cat", 9, 0)
+    ran = CliRunner().invoke(beheld, ["train", "resolution", str(tmp_path / "one")])
+    assert type(ran.exception).__name__ == "InputError" and "at least 4" in str(ran.exception)
