@@ -174,6 +174,7 @@ class EmulatedBoard:
 
     def restart(self, cause: int) -> None:
         """Reset pin, brown-out or watchdog: the program starts anew, its clock too."""
+        self.mark("restarting")
         self.firmware.sense(reading(Reading.RESET, which=cause))
         self._tell_levels()
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from tools.output import emit, json_option, progress
 KINDS = (
     "unplug", "freeze", "hang", "brown-out", "noise", "reboot", "privacy", "camera-unplug", "drift"
 )  # fmt: skip
-MARKS = {"unplug": 2, "freeze": 2, "hang": 3, "noise": 2, "privacy": 2, "brown-out": 1, "reboot": 1}
+MARKS = {"unplug": 2, "freeze": 2, "hang": 4, "noise": 2, "privacy": 2, "brown-out": 2, "reboot": 2}
 MARKS |= {"camera-unplug": 1}
 """Begin and end of a fault, as the emulated board notes them."""
 PATIENCE_S = 30.0
@@ -61,7 +61,10 @@ def command(runs: int, seed: int, kind: str | None, as_json: bool) -> None:
     """
     done: list[Run] = []
     models = load_models()
-    with progress("faults", runs) as bar:
+    with (
+        progress("faults", runs) as bar,
+        suppress(KeyboardInterrupt),
+    ):  # what was done by then counts
         for number in range(runs):
             done.append(
                 campaign_run(kind or KINDS[number % len(KINDS)], seed * 10_007 + number, models)
@@ -207,7 +210,7 @@ def _settle(session: _Session) -> None:
     link = session.glasses.board.link
     while link.state is not State.READY and time.monotonic() < until:
         time.sleep(0.02)
-    time.sleep(1.0)
+    time.sleep(2.5)
 
 
 # --- how it is set up ---------------------------------------------------------------------------------

