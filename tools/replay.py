@@ -12,6 +12,7 @@ from rich.table import Table
 
 from device.__main__ import Outcome, Settings, run_session
 from device.calibration import Calibration
+from device.personal import Personal, read_file
 from device.pipeline import Report, Source
 from device.settings import from_toml
 from tools.open_source import open_source
@@ -28,6 +29,12 @@ from tools.output import emit, json_option, progress
     type=click.Path(path_type=Path),
     help="Map the recording's eye video by this file (beheld calibrate) instead of its own gaze.",
 )
+@click.option(
+    "--personal",
+    "personal_file",
+    type=click.Path(path_type=Path),
+    help="The wearer's own file (beheld enroll).",
+)
 @click.option("--config", type=click.Path(path_type=Path), help="Settings (TOML, docs/config.md).")
 @click.option("--profile", is_flag=True, help="Print what each stage cost and what was dropped.")
 @json_option
@@ -35,6 +42,7 @@ def command(
     path: str,
     out: Path,
     calibration: Path | None,
+    personal_file: Path | None,
     config: Path | None,
     profile: bool,
     as_json: bool,
@@ -55,14 +63,20 @@ def command(
     source = open_source(path)
     fitted = Calibration.load(calibration) if calibration else None
     settings = from_toml(Settings, config) if config else Settings()
-    outcome = replay(source, out, settings=settings, calibration=fitted)
+    own = None if personal_file is None else read_file(personal_file)
+    outcome = replay(source, out, settings=settings, calibration=fitted, personal=own)
     if profile:
         print_profile(outcome.report)
     emit(result(source, outcome), as_json=as_json, title=f"{path} -> {out}")
 
 
 def replay(
-    source: Source, out: Path, *, settings: Settings, calibration: Calibration | None
+    source: Source,
+    out: Path,
+    *,
+    settings: Settings,
+    calibration: Calibration | None,
+    personal: Personal | None = None,
 ) -> Outcome:
     """Run the loop with a progress bar over session time."""
     if calibration is not None:
@@ -74,6 +88,7 @@ def replay(
             out,
             settings=settings,
             calibration=calibration,
+            personal=personal,
             progress=lambda t_ns: bar(t_ns / 1e9),
         )
 

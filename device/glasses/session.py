@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from device import personal
 from device.__main__ import LiveRun, Outcome, load_models, run_session
 from device.calibration import Calibration
 from device.errors import ConfigError, LinkError, StorageError
@@ -18,8 +19,10 @@ from device.glasses.latest import Latest
 from device.glasses.log import LogSink
 from device.glasses.settings import LiveSettings
 from device.glasses.wearer import Wearer
+from device.identity import Identity
 from device.live import Clock, Live, Sensor, Watch
 from device.model import Model
+from device.personal import Personal
 from device.pipeline import Report, Sink
 from device.posture import PostureJudge
 from device.record import Recorder
@@ -114,6 +117,7 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
     settings = glasses.settings
     calibration = load_calibration(settings)
     protection = protect(settings)
+    own = personal_of(settings)
     folder = glasses.data / "sessions" / glasses.header.session_id
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,6 +141,7 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
             settings=settings,
             models=glasses.models,
             calibration=calibration,
+            personal=own,
             extra_sinks=sinks,
             progress=progress,
             live=LiveRun(
@@ -156,10 +161,23 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
     return outcome
 
 
+def home_of(settings: LiveSettings) -> Path:
+    """Where these glasses keep their identity and what is personal."""
+    home = settings.glasses.home or os.environ.get("BEHELD_HOME", "~/.beheld")
+    return Path(home).expanduser()
+
+
+def personal_of(settings: LiveSettings) -> Personal | None:
+    """The wearer's own file, if there is one. Raises PersonalError if it is somebody else's."""
+    home = home_of(settings)
+    if not (home / personal.NAME).is_file():
+        return None
+    return personal.read(home, Identity.load_or_create(home).device_id)
+
+
 def protect(settings: LiveSettings) -> Protection:
     """How what is kept is sealed and signed. Raises ConfigError if that cannot be as it is set."""
-    home = settings.glasses.home or os.environ.get("BEHELD_HOME", "~/.beheld")
-    protection = Protection.of(Path(home).expanduser(), settings.glasses.seal)
+    protection = Protection.of(home_of(settings), settings.glasses.seal)
     if protection.sealer is not None and settings.session.enabled:
         raise ConfigError(
             "session.enabled: a recording of the whole session lies in clear, and what these glasses "
