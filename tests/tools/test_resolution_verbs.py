@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from device.emulator.things import photograph
 from models.resolution_compare import KEYED
 from models.resolution_set import sets, unseen_by
+from tools import train_resolution
 from tools.cli import beheld
 
 
@@ -76,6 +77,24 @@ def test_open_videos_are_judged_by_policies_that_never_saw_them() -> None:
     assert len(judged) >= 14  # sixteen open videos, but for those that every set trains on
     new = unseen_by("f" * 16, known)
     assert new is not None and new.name == "shipped"
+
+
+@pytest.mark.slow
+def test_a_policy_of_ones_own_is_installed_only_if_it_beats_the_fallback(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_resolution, "SCHEDULER_STEPS", 4096)
+    for number in (2, 3):
+        sequence(folder / "JPEGImages" / "480p" / f"cat{number}", 9, number)
+    home = tmp_path / "home"
+    arguments = ["train", "resolution", str(folder), "--home", str(home), "--generations", "1"]
+    ran = CliRunner().invoke(beheld, [*arguments, "--json"])
+    assert ran.exit_code == 0, ran.output
+    result = json.loads(ran.stdout.splitlines()[-1])
+    at = result["share_at_quality"]["0.95"]
+    assert result["installed"] == (at["learned"] < at["trigger"])
+    assert (home / "resolution.onnx").exists() == result["installed"]
+    assert result["clips"] == {"trained": 3, "held_out": 1}
 
 
 def test_too_few_recordings_to_judge_by_are_refused(tmp_path: Path) -> None:
