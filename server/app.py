@@ -30,6 +30,7 @@ from server import (
     tus,
 )
 from server.access import SecurityHeaders, Services
+from server.api_problems import problems
 from server.custody import Custody
 from server.database import Database
 from server.events import LOOK_AGAIN_S, EventHub
@@ -88,7 +89,7 @@ def create_app(settings: ServerSettings, encoder: Encoder | None = None) -> Fast
     )
     app.state.services = services
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, responses=problems(422))
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.state.counters = observe.Counters()
     app.add_middleware(SecurityHeaders)

@@ -152,11 +152,13 @@ def _schema(db: Connection) -> int:
 
 @contextmanager
 def _said_plainly() -> Iterator[None]:
-    """Text that no database can hold (a NUL, half a character) is the asker's mistake."""
+    """What no database can hold (a NUL, half a character, a huge number) is the asker's mistake."""
     try:
         yield
-    except (DataError, UnicodeEncodeError) as error:
-        raise Problem(422, "bad-text", "a text has characters that cannot be stored") from error
+    except (DataError, UnicodeEncodeError, OverflowError) as error:
+        raise Problem(
+            422, "bad-value", "a text or number is one that cannot be stored here"
+        ) from error
 
 
 def _sqlite(path: str) -> Engine:

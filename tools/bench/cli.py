@@ -19,6 +19,10 @@ BENCHES = {
     "gaze": ("tools.bench.gaze", "Gaze from our pupils against a recording's own gaze."),
     "install": ("tools.bench.install", "Size of wheel and installation, time to a served page."),
     "live": ("tools.bench.live", "The live run on the emulated glasses, in real time."),
+    "month": (
+        "tools.bench.month",
+        "A month of a heavy wearer: start, list and back up its server.",
+    ),
     "pipeline": ("tools.bench.pipeline", "Speed and CPU of the whole loop against always-on."),
     "still": ("tools.bench.still", "Emotion's fast-forward rule: share skipped, agreement."),
     "resolution": ("tools.bench.resolution", "What quality costs under each resolution policy."),
