@@ -73,7 +73,9 @@ def judge(run: Run, board: EmulatedBoard, glasses: Glasses, outcome: Outcome, fa
         run.unreadable = f"{type(error).__name__}: {error}"
         return
     _judge_events(run, board, fault, pressed)
-    _judge_time(run, outcome, sorted(eyes_ns))
+    # The switch erases what was recorded just before it: that hole is by right.
+    erased_ns = fault.start_ns - glasses.clock.start_ns if run.kind == "privacy" else None
+    _judge_time(run, outcome, sorted(eyes_ns), erased_ns)
     _judge_stamps(run, board, glasses.clock.start_ns, eyes_ns)
     if run.kind != "drift":
         seen_ns = scene_ns if run.kind == "camera-unplug" else eyes_ns
@@ -110,13 +112,16 @@ def _judge_events(run: Run, board: EmulatedBoard, fault: Fault, pressed: list[bo
         run.lost_events = 1  # as many, but not these
 
 
-def _judge_time(run: Run, outcome: Outcome, eyes_ns: list[int]) -> None:
+def _judge_time(
+    run: Run, outcome: Outcome, eyes_ns: list[int], erased_ns: int | None = None
+) -> None:
     """Seen and gaps make the session, and each hole among the recorded eyes lies in a gap."""
     report = outcome.report
     run.unaccounted_s = abs(report.session_ns - report.seen_ns - report.gap_ns) / 1e9
     edges = [0, *eyes_ns, report.session_ns]
     for before, after in pairwise(edges):
-        if after - before <= HOLE_NS:
+        by_right = erased_ns is not None and before - HOLE_NS <= erased_ns <= after
+        if after - before <= HOLE_NS or by_right:
             continue
         covered = sum(
             max(0, min(after, gap.end_ns) - max(before, gap.start_ns)) for gap in report.gaps
