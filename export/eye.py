@@ -43,6 +43,7 @@ CARD = Path(__file__).parents[1] / "docs" / "models" / "eye.md"
 TOLERANCE = {"float": 2e-3, "half": 0.1, "int8": 2.0}
 """Largest difference to torch that is accepted, over pixels, log shapes and probabilities alike."""
 BENCHES = "Other cameras and people, by `beheld bench pupil` (none of it was trained on)"
+ABLATIONS = "Ablations: the same people left out, the same steps"
 COMMAND = "python -m models.train_eye && python -m export.eye"
 
 
@@ -205,7 +206,19 @@ def compare(models: dict[str, Model], data: EyeSet, rounds: int = 5) -> dict[str
     type=click.Path(path_type=Path, exists=True),
     help="What `beheld bench pupil --json` printed, for the card; the file's name is the row's.",
 )
-def main(checkpoint: Path, data: Path | None, precision: str, measured: tuple[Path, ...]) -> None:
+@click.option(
+    "--ablation",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A `.loso.json` of `models.train_eye --left-out ... --steps 0`, for the card.",
+)
+def main(
+    checkpoint: Path,
+    data: Path | None,
+    precision: str,
+    measured: tuple[Path, ...],
+    ablation: tuple[str, ...],
+) -> None:
     torch.set_num_threads(1)
     people = read_meye(data or default_data())
     net, stored = read_checkpoint(checkpoint)
@@ -233,8 +246,20 @@ def main(checkpoint: Path, data: Path | None, precision: str, measured: tuple[Pa
     figures = card_figures(stored, compared, precision)
     if measured:
         figures[BENCHES] = benches(measured)
+    if ablation:
+        figures[ABLATIONS] = ablations(ablation)
     write_card(shipped.spec, figures, CARD, command=COMMAND)
     print(f"{shipped.path}: {shipped.bytes} bytes, {shipped.spec.macs / 1e6:.2f} MMAC")
+
+
+def ablations(given: tuple[str, ...]) -> dict[str, Any]:
+    """A row a variant and person left out, from files of the trainer."""
+    rows: dict[str, Any] = {}
+    for entry in given:
+        name, _, path = entry.partition("=")
+        for person, row in json.loads(Path(path).read_text())["loso"].items():
+            rows[f"{name}, without {person}" if person != "mean" else f"{name}, mean"] = row
+    return rows
 
 
 def benches(measured: tuple[Path, ...]) -> dict[str, Any]:
@@ -270,10 +295,8 @@ def card_figures(
     found = stored["figures"]
     figures: dict[str, Any] = {}
     if "loso" in found:
-        title = f"Each person left out in turn ({found['loso_steps']} steps each)"
+        title = f"Each person left out in turn ({stored['settings']['loso_steps']} steps each)"
         figures[title] = found["loso"]
-    for name, rows in found.get("ablations", {}).items():
-        figures[f"Ablation: {name}"] = rows
     figures["Labels dropped in training, by person"] = found["labels_dropped"] or "none"
     figures[f"Storage and arithmetic, one run (shipped: {precision})"] = compared
     figures["Settings of the training"] = stored["settings"]

@@ -219,14 +219,17 @@ def _calibrate(net: EyeNet, pool: Pool, kept: Tensor) -> None:
     net.eval()
 
 
-def leave_one_out(data: EyeSet, pool: Pool, settings: TrainEye) -> tuple[dict[str, Any], Tensor]:
+def leave_one_out(
+    data: EyeSet, pool: Pool, settings: TrainEye, left_out: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], Tensor]:
     """Train without each person in turn, score on that person; `mean` is over persons.
 
-    Also returns which labels those networks contradict, (N,) bool.
+    `left_out`: only these persons, for ablations. Also returns which labels those networks contradict,
+    (N,) bool.
     """
     result: dict[str, Any] = {}
     wrong = torch.zeros(len(data), dtype=torch.bool)
-    for person in np.unique(data.subject[data.subject != EMULATED]):
+    for person in left_out or np.unique(data.subject[data.subject != EMULATED]):
         print(f"without {person}", flush=True)
         others = torch.from_numpy(data.subject != person)
         net, kept = train(data, pool, others, settings, settings.loso_steps, clean=True)
@@ -251,12 +254,18 @@ def by_person(data: EyeSet, where: Tensor) -> dict[str, int]:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/eye.pt"))
 @click.option("--steps", type=int, default=None, help="Instead of the settings' number.")
 @click.option("--loso-steps", type=int, default=None, help="The same; 0 leaves nobody out.")
+@click.option(
+    "--left-out",
+    multiple=True,
+    help="Leave out only this person (may be given often); for ablations.",
+)
 @click.option("--lateral-inhibition", is_flag=True, help="The ablation with that layer.")
 def main(
     data: Path | None,
     out: Path,
     steps: int | None,
     loso_steps: int | None,
+    left_out: tuple[str, ...],
     lateral_inhibition: bool,
 ) -> None:
     torch.set_num_threads(1)
@@ -273,7 +282,7 @@ def main(
     figures: dict[str, Any] = {"people": sorted(set(people.subject.tolist()))}
     wrong = torch.zeros(len(people), dtype=torch.bool)
     if settings.loso_steps:
-        figures["loso"], wrong = leave_one_out(people, pool, settings)
+        figures["loso"], wrong = leave_one_out(people, pool, settings, left_out)
         print("mean", json.dumps(figures["loso"]["mean"]), flush=True)
         out.with_suffix(".loso.json").write_text(json.dumps(figures, indent=1))
     if settings.steps == 0:

@@ -14,7 +14,8 @@ from device.errors import InputError
 from tools.bench import event_peers
 from tools.bench.agreement import by_class, kappa
 from tools.bench.events import command, gather, measure, thin
-from tools.bench.events_page import BEGIN, END, write_page
+from tools.bench.events_page import write_page
+from tools.bench.page import END, begin
 from tools.importers.lund import Label, read_lund, read_lund_folder
 
 io = pytest.importorskip("scipy.io")
@@ -176,7 +177,7 @@ def test_the_page_is_written_between_its_markers(
     for rater in ("MN", "RA"):
         write_trial(tmp_path, rater=rater, n=700)
     page = tmp_path / "page.md"
-    page.write_text(f"above\n{BEGIN}\nlast week\n{END}\nbelow\n")
+    page.write_text(f"above\n{begin('events')}\nlast week\n{END}\nbelow\n")
     recordings = gather(read_lund_folder(tmp_path))
     write_page(recordings, page)
     text = page.read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import tools.bench.gaze as bench
 from device.errors import InputError
 from device.eye_view import observe
 from device.types import EyeFrame, Gaze, Pupil, SessionHeader, Value
+from tools.bench.gaze_page import write_page
+from tools.bench.page import END, begin
 from tools.calibrate import EyeRecording, as_gaze, calibrate, read, read_markers
 
 SECOND = 1_000_000_000
@@ -162,3 +165,26 @@ def test_frames_are_not_kept(recording: EyeRecording) -> None:
     frame = next(v for v in MadeRecording() if isinstance(v, EyeFrame))
     assert observe(frame, Corner().estimate(frame)).view.nbytes <= 4096
     assert not any(hasattr(o, "pixels") for o in recording.observations)
+
+
+def test_the_page_has_every_part_against_every_other_and_keeps_its_prose(tmp_path: Path) -> None:
+    recording = read(MadeRecording(), "made", Corner())
+    page = tmp_path / "page.md"
+    page.write_text(f"above\n{begin('gaze')}\nlast week\n{END}\nbelow\n")
+    asked = []
+
+    def measure(fit_on: str, score_on: str) -> dict[str, Any]:
+        asked.append((fit_on, score_on))
+        return bench.measure(recording, Corner(), None, fit_on, score_on)
+
+    write_page(measure, recording, page)
+    text = page.read_text()
+    assert asked == [("part:1", "part:2"), ("part:2", "part:1"), ("first-half", "second-half")]
+    assert text.startswith("above")
+    assert text.endswith("below\n")
+    assert "last week" not in text
+    assert "| part:2, part:1 | 200 | Beheld |" in text
+    page.write_text("no marks")
+    with pytest.raises(InputError, match=r"page\.md"):
+        write_page(measure, recording, page)
+    assert len(asked) == 3, "it measured before it looked at the page"

@@ -7,12 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from device.errors import InputError
 from device.stages.events import EventSettings
 from tools.bench.events import Recording, measure, run_ours, score, slower
+from tools.bench.page import check, table, two, write
 
-BEGIN = "<!-- figures: written by `beheld bench events --page` -->"
-END = "<!-- end of figures -->"
 RATES_HZ = (None, 250.0, 120.0, 60.0, 30.0)
 
 VARIED: dict[str, tuple[float, ...]] = {
@@ -43,16 +41,9 @@ def write_page(recordings: Sequence[Recording], page: Path) -> None:
 
     Raises InputError where the page cannot be read or has no markers.
     """
-    try:
-        text = page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{page}: cannot be read ({error.strerror})") from error
-    if text.find(BEGIN) < 0 or text.find(END) < text.find(BEGIN):
-        raise InputError(f"{page}: has no '{BEGIN}' ... '{END}' to write between")
-    before, after = text.split(BEGIN, 1)[0], text.split(END, 1)[1]
+    check(page, "events")
     tables = [_against_peers(measure(recordings)), _rates(recordings), _persons(recordings)]
-    body = "\n\n".join([*tables, _sensitivity(recordings)])
-    page.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")
+    write(page, "events", [*tables, _sensitivity(recordings)])
 
 
 def _against_peers(result: dict[str, Any]) -> str:
@@ -66,7 +57,7 @@ def _against_peers(result: dict[str, Any]) -> str:
         for name, macro in result["peers"].items()
     ]
     lines = [
-        [name, *_kappas(kappas), _two(macro), *(_two(by[k]) for k in kinds)]
+        [name, *_kappas(kappas), two(macro), *(two(by[k]) for k in kinds)]
         for name, kappas, macro, by in rows
     ]
     failed = {n: c for n, c in result["peers_failed"].items() if c}
@@ -74,7 +65,7 @@ def _against_peers(result: dict[str, Any]) -> str:
         f"{result['recordings']} recordings of {result['persons']} people, {result['samples']} "
         f"samples, two raters. Longest delay {result['delay_ms']:.1f} ms. "
         f"Recordings that a peer could not digest: {failed or 'none'}.\n\n"
-        + _table(["", "fixation", "saccade", "pursuit", "macro", *kinds], lines)
+        + table(["", "fixation", "saccade", "pursuit", "macro", *kinds], lines)
     )
 
 
@@ -85,9 +76,9 @@ def _rates(recordings: Sequence[Recording]) -> str:
         labels, cost = run_ours(thinned)
         macro, kappas = score(thinned, labels)
         name = "as recorded" if rate_hz is None else f"{rate_hz:.0f} Hz"
-        lines.append([name, *_kappas(kappas), _two(macro), f"{cost['delay_ms']:.0f}"])
+        lines.append([name, *_kappas(kappas), two(macro), f"{cost['delay_ms']:.0f}"])
     header = ["gaze thinned to", "fixation", "saccade", "pursuit", "macro", "longest delay, ms"]
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def _persons(recordings: Sequence[Recording]) -> str:
@@ -97,8 +88,8 @@ def _persons(recordings: Sequence[Recording]) -> str:
     for person in people:
         without = [i for i, r in enumerate(recordings) if r[0].person != person]
         macro, kappas = score([recordings[i] for i in without], [labels[i] for i in without])
-        lines.append([person, *_kappas(kappas), _two(macro)])
-    return _table(["all people but", "fixation", "saccade", "pursuit", "macro"], lines)
+        lines.append([person, *_kappas(kappas), two(macro)])
+    return table(["all people but", "fixation", "saccade", "pursuit", "macro"], lines)
 
 
 def _sensitivity(recordings: Sequence[Recording]) -> str:
@@ -108,10 +99,10 @@ def _sensitivity(recordings: Sequence[Recording]) -> str:
         scored = []
         for value in sorted({*values, default}):
             labels, _ = run_ours(recordings, _with(EventSettings(), name, value))
-            found = _two(score(recordings, labels)[0])
+            found = two(score(recordings, labels)[0])
             scored.append(f"**{value:g}: {found}**" if value == default else f"{value:g}: {found}")
         lines.append([f"`{name}`", ", ".join(scored)])
-    return _table(["setting", "value: macro kappa (the default in bold)"], lines)
+    return table(["setting", "value: macro kappa (the default in bold)"], lines)
 
 
 def _get(settings: EventSettings, name: str) -> float:
@@ -131,13 +122,4 @@ def _with(settings: EventSettings, name: str, value: float) -> EventSettings:
 
 
 def _kappas(kappas: dict[str, float] | None) -> list[str]:
-    return [_two(k) for k in kappas.values()] if kappas else ["", "", ""]
-
-
-def _two(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _table(header: list[str], lines: list[list[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return [two(k) for k in kappas.values()] if kappas else ["", "", ""]

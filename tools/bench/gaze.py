@@ -162,6 +162,14 @@ def _accuracy(fitted: Calibration) -> dict[str, float]:
     }
 
 
+def measure(
+    recording: EyeRecording, estimator: Estimator, peer: Peer | None, fit_on: str, score_on: str
+) -> dict[str, Any]:
+    """Ours, and the peer under `peer` where it is installed."""
+    result = score(recording, estimator, fit_on, score_on)
+    return result | {"peer": peer.score(recording, fit_on, score_on) if peer else None}
+
+
 def peer_or_none() -> Peer | None:
     try:
         return Peer()
@@ -187,8 +195,13 @@ def peer_or_none() -> Peer | None:
 @click.option(
     "--score", "score_on", default="second-half", show_default=True, help="The same, for scoring."
 )
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path),
+    help="Fit on each part, score on each other, and write the tables of this page anew.",
+)
 @json_option
-def command(recording: Path, fit_on: str, score_on: str, as_json: bool) -> None:
+def command(recording: Path, fit_on: str, score_on: str, page: Path | None, as_json: bool) -> None:
     """Gaze from our pupils against a recording's own gaze, on a part not used for fitting."""
     from tools.open_source import open_source
 
@@ -204,6 +217,9 @@ def command(recording: Path, fit_on: str, score_on: str, as_json: bool) -> None:
             on_frame=peer.see if peer else lambda frame: None,
             on_time=tick,
         )
-    result = score(found, estimator, fit_on, score_on)
-    result["peer"] = peer.score(found, fit_on, score_on) if peer else None
+    result = measure(found, estimator, peer, fit_on, score_on)
+    if page is not None:
+        from tools.bench.gaze_page import write_page
+
+        write_page(lambda a, b: measure(found, estimator, peer, a, b), found, page)
     emit(result, as_json=as_json, title="Gaze against the recording's own")
