@@ -20,6 +20,7 @@ from tools.compare_page import page
 from tools.open_source import open_source
 from tools.output import emit, json_option, progress
 from tools.variants import Variant, variant
+from tools.virtual_wearer import calibration_of
 
 SIDES = ("a", "b")
 Record = dict[str, Any]
@@ -121,6 +122,7 @@ def run(recording: str, chosen: Variant, label: str) -> Run:
             Path(folder),
             settings=chosen.settings,
             models=chosen.models,
+            calibration=calibration_of(source, chosen.models["eye"]),
             progress=lambda t_ns: bar(t_ns / 1e9),
         )
         pictures = {

@@ -17,6 +17,12 @@ from device.pipeline import Report, Source
 from device.settings import from_toml
 from tools.open_source import open_source
 from tools.output import emit, json_option, progress
+from tools.virtual_wearer import calibration_of
+
+UNCALIBRATED = (
+    "beheld: this recording has eye video but no gaze, and no --calibration was given, so nothing can have "
+    "been attended to; `beheld calibrate` makes one from a recording with reference gaze or markers"
+)
 
 
 @click.command()
@@ -65,6 +71,8 @@ def command(
     settings = from_toml(Settings, config) if config else Settings()
     own = None if personal_file is None else read_file(personal_file)
     outcome = replay(source, out, settings=settings, calibration=fitted, personal=own)
+    if outcome.report.counts["EyeFrame"] and not outcome.report.counts["Gaze"]:
+        click.echo(UNCALIBRATED, err=True)
     if profile:
         print_profile(outcome.report)
     emit(result(source, outcome), as_json=as_json, title=f"{path} -> {out}")
@@ -81,6 +89,7 @@ def replay(
     """Run the loop with a progress bar over session time."""
     if calibration is not None:
         source.header = dataclasses.replace(source.header, brings_gaze=False)
+    calibration = calibration or calibration_of(source)
     duration_ns = source.header.duration_ns
     with progress("replay", None if duration_ns is None else duration_ns / 1e9) as bar:
         return run_session(

@@ -7,7 +7,8 @@ from device.calibration import Calibration
 from device.emulator.settings import EmulatorSettings
 from device.emulator.source import Emulator
 from device.eye_view import Observation, observe
-from device.model import Model
+from device.model import Model, load
+from device.pipeline import Source
 from device.pupil import PupilEstimator
 from device.types import EyeFrame, Gaze
 
@@ -22,6 +23,13 @@ def virtual_wearer(
     if seconds is None:
         return Emulator(EmulatorSettings(seed=seed, scenario=scenario))
     return Emulator(EmulatorSettings(seed=seed, scenario=scenario, duration_s=seconds))
+
+
+def calibration_of(source: Source, eye: Model | None = None) -> Calibration | None:
+    """The calibration that the virtual wearer makes before a session; None for every other source."""
+    if not isinstance(source, Emulator) or source.header.brings_gaze:
+        return None
+    return calibrated(source.settings.seed, eye or load("eye"))
 
 
 def calibrated(seed: int, eye: Model) -> Calibration:

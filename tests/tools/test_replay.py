@@ -21,7 +21,7 @@ from device.spool import read_snippet, sealed
 from device.stages.encode import EncodeStage
 from tools.cli import beheld, main
 from tools.open_source import open_source
-from tools.virtual_wearer import calibrated, virtual_wearer
+from tools.virtual_wearer import calibrated, calibration_of, virtual_wearer
 
 
 def wearer(seconds: float) -> Emulator:
@@ -172,3 +172,18 @@ def test_bad_input_is_one_plain_line_and_exit_code_two(
     assert left.value.code == 2
     assert message in errors and len(errors.splitlines()) == 1, errors
     assert not list(Path("out").glob("**/*")) if Path("out").exists() else True
+
+
+def test_only_the_virtual_wearer_brings_its_calibration_along(tmp_path: Path) -> None:
+    eyes = Emulator(EmulatorSettings(seed=1, duration_s=1.0))
+    fitted = calibration_of(eyes)
+    assert fitted is not None and fitted.wearer == "virtual wearer 1"
+    assert calibration_of(wearer(1.0)) is None  # true gaze needs none
+    path = tmp_path / "eyes.mcap"
+    with Recorder(path, eyes.header) as recorder:
+        for value in eyes:
+            recorder(value)
+    assert calibration_of(SessionSource(path)) is None
+    done = CliRunner().invoke(beheld, ["replay", str(path), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0
+    assert "beheld calibrate" in done.stderr  # eyes without gaze: said, and what to do
