@@ -56,6 +56,12 @@ LACK = {"normal": 0.0, "conserve": 0.5, "reserve": 1.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolutionSettings:
+    """What the policies of the controller are told, and the bounds that hold for all of them.
+
+    The default weight is where a moment costs no more than two runs a second would, the tag stage's own
+    cadence (`beheld compare emulator:3 --policy off --policy trigger`).
+    """
+
     policy: str = "trigger"
     """`off` (the tag stage keeps its own cadence), `always`, `fixed`, `heuristic`, `trigger`, or the
     networks `scheduler` and `learned`."""
@@ -63,7 +69,7 @@ class ResolutionSettings:
     """File of a learned policy in place of the shipped one (`beheld train resolution` writes one)."""
     rate_hz: float = 10.0
     """Decisions a second in an open moment; frames in between are not analysed."""
-    energy_weight: float = 0.5
+    energy_weight: float = 0.85
     """What energy weighs against quality: 0 quality at any price, 1 the least energy."""
     every_frames: int = 6
     """Policy `fixed`: a run on each so many decided frames."""
