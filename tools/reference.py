@@ -65,11 +65,17 @@ def config_page() -> str:
     hints = typing.get_type_hints(LiveSettings)
     for item in dataclasses.fields(LiveSettings):
         kind = hints[item.name]
-        parts += [f"## [{item.name}]", inspect.cleandoc(kind.__doc__ or "")]
+        parts += [f"## [{item.name}]", _prose(kind)]
         rows = ["| setting | default | what it is |", "|---|---|---|"]
         rows += [f"| `{item.name}.{n}` | `{v}` | {meaning} |" for n, v, meaning in _defaults(kind)]
         parts.append("\n".join(rows))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _prose(kind: type) -> str:
+    """The docstring somebody wrote; a dataclass without one gets its signature from Python."""
+    said = inspect.cleandoc(kind.__doc__ or "")
+    return "" if said.startswith(f"{kind.__name__}(") else said
 
 
 def undocumented() -> list[str]:
