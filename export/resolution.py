@@ -78,7 +78,7 @@ def export(checkpoint: Path, rules: Path, path: Path, figures: Mapping[str, Any]
             params=count_params(graph),
             macs=count_macs(graph, {"frames": 1}),
             licence="Apache-2.0",
-            trained_on=f"tables of {len(videos)} videos and variants of them (docs/models/resolution.md)",
+            trained_on=f"tables of {len(videos)} videos (docs/models/resolution.md)",
             seed=int(saved["settings"]["seed"]),
             parity_tolerance=1e-3,
             figures={"observation_version": OBSERVATION_VERSION, **figures},
