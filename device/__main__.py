@@ -104,10 +104,6 @@ def stages(
     settings = personalised(settings, personal)
     gaze = GazeStage(PupilEstimator(models["eye"]), calibration, settings.gaze)
     encode = EncodeStage(settings.encode, header.scene, hold_s=settings.capture.pre_roll_s)
-    context = {
-        "thresholds": dataclasses.asdict(settings.wake),
-        "models": {n: {"version": m.spec.version, "sha256": m.sha256} for n, m in models.items()},
-    }
     attention = (
         ()
         if header.scene is None  # without a scene camera the eyes are all there is to judge by
@@ -123,6 +119,13 @@ def stages(
         else (ResolutionStage(carried, network, settings.resolution, why_without=why),)
     )
     eyes, fusion = emotion_stages(header, models, settings, personal)
+    deciding = {n: models[n] for n in (*MODELS, *(EMOTION_MODELS if settings.emotion.on else ()))}
+    if network is not None:
+        deciding["resolution"] = network
+    context = {
+        "thresholds": dataclasses.asdict(settings.wake),
+        "models": {n: {"version": m.spec.version, "sha256": m.sha256} for n, m in deciding.items()},
+    }
     return [
         *(() if header.brings_gaze else (gaze,)),  # EyeFrame -> Pupil -> Gaze
         EventsStage(settings.events),  # Gaze -> EyeMovement, Fixation, Pursuit, Saccade, Blink

@@ -23,13 +23,13 @@ class PupilGate:
     """When a pupil counts as seen. Both numbers are probabilities.
 
     A half is the fair line for the lids. Confidence asks for a centre within a quarter of the pupil's radius and
-    for its shape, which is more than finding it; a quarter is what served people that a network had
+    for its shape, which is more than finding it; a fifth is what served people that a network had
     never seen (leave-one-out of persons 44 and 48, docs/models/eye.md).
     """
 
     min_openness: float = 0.5
     """Below it the eye counts as closed (a blink)."""
-    min_confidence: float = 0.25
+    min_confidence: float = 0.2
     """Below it the ellipse counts as not found (no eye, or not to be trusted)."""
 
     def closed(self, pupil: Pupil) -> bool:

@@ -229,7 +229,7 @@ def file(key: str, name: str, request: Request, person: CurrentPerson, services:
     """One file of a moment; answers byte ranges and ETags. Names are those of its manifest."""
     entry = services.index.entry(key)
     if name != MANIFEST:
-        services.custody.manifest(entry.device_id, entry.snippet_id).file(name)
+        services.custody.manifest(entry.device_id, entry.snippet_id).stored_file(name)
     return file_answer(services.media.kept, request, entry.device_id, entry.snippet_id, name)
 
 

@@ -37,6 +37,7 @@ def run(
     with (
         EmulatedBoard(Emulator(wearer), board, folder) as glasses,
         contextlib.closing(_Control(glasses)) as control,
+        ended_by_signals(glasses),  # before anybody is told where to find them
     ):
         where = {
             "port": str(glasses.port),
@@ -54,8 +55,7 @@ def run(
             later.daemon = True
             later.start()
         threading.Thread(target=_read_stdin, args=(glasses,), daemon=True).start()
-        with ended_by_signals(glasses):
-            glasses.ended.wait(wearer.duration_s + 60)
+        glasses.ended.wait(wearer.duration_s + 60)
     emit(summary(glasses), as_json=as_json, title="emulated glasses")
 
 

@@ -227,7 +227,9 @@ def installed_network(
     settings: ResolutionSettings, given: Model | None = None
 ) -> tuple[Model | None, str]:
     """The network of a learned policy, and why there is none; other policies read nothing."""
-    if settings.policy not in NETWORKS or given is not None:
+    if settings.policy not in NETWORKS:
+        return None, ""
+    if given is not None:
         return given, ""
     path = Path(settings.network) if settings.network else WEIGHTS / "resolution.onnx"
     try:

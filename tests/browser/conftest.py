@@ -17,6 +17,7 @@ from device.identity import Credentials, Identity, pair
 from device.session_report import leave_report
 from device.sync import Syncer
 from server.embedded import Running, start
+from server.settings import ServerSettings
 from tests.server.snippets import days_of_life, session_document
 from tools.sentence.encoder import packaged
 
@@ -52,7 +53,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def served(home: Path) -> Iterator[Running]:
     """A server with moments of three days."""
-    running = start(home / "server", encoder=packaged())
+    # Every test signs in anew: more often than a person does in a minute.
+    settings = ServerSettings(data_dir=home / "server", login_tries_per_min=1000)
+    running = start(home / "server", settings=settings, encoder=packaged())
     identity = Identity.load_or_create(home / "glasses")
     credentials = pair(running.url, running.pairing_code(), identity, name="Morning glasses")
     days_of_life(home / "spool", _pictures())

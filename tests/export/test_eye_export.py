@@ -32,12 +32,12 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("eye")
     torch.manual_seed(0)
     net = EyeNet()
-    figures = {"people": ["a"], "labels_dropped": {}, "loso_steps": 1}
+    figures = {"people": ["a"], "labels_dropped": {}}
     figures["loso"] = {"a": {"n_open": 3, "iou_mean": 0.5}, "mean": {"n_open": 3, "iou_mean": 0.5}}
     torch.save(
         {
             "state": net.state_dict(),
-            "settings": dataclasses.asdict(TrainEye()),
+            "settings": dataclasses.asdict(TrainEye(loso_steps=1)),
             "figures": figures,
         },
         root / "eye.pt",

@@ -76,7 +76,10 @@ def test_the_whole_way_on_postgres(world_of: World) -> None:
     assert [tag["name"] for tag in judged["tags"]] == ["table", "mug"]
     assert len(owner.get("/api/v1/moments", params={"q": "mug"}).json()["moments"]) == 1
     assert len(owner.get("/api/v1/days").json()) == 3
-    assert owner.delete(f"/api/v1/moments/{keys[0]}", headers=csrf).status_code == 204
+    moment = f"/api/v1/moments/{keys[0]}"
+    assert owner.delete(moment, headers=csrf).status_code == 409  # it is kept
+    assert owner.patch(moment, json={"kept": False}, headers=csrf).status_code == 200
+    assert owner.delete(moment, headers=csrf).status_code == 204
     assert owner.get("/api/v1/moments", params={"q": "mug"}).json()["moments"] == []
     for path in ("/", f"/moments/{keys[1]}", "/search?q=cup", "/devices", "/settings"):
         assert owner.get(path).status_code == 200, path

@@ -54,6 +54,7 @@ def test_it_is_opened_stored_plain_and_promised(world: World, tmp_path: Path) ->
     assert not list(services.media.incoming.glob("*/*"))
     [entry] = world.owner.get("/api/v1/moments").json()["moments"]
     video = world.owner.get(f"/api/v1/moments/{entry['key']}/files/scene.mp4")
+    assert video.status_code == 200, video.text
     assert video.content == (plain / "scene.mp4").read_bytes()
 
 

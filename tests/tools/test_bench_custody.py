@@ -44,12 +44,12 @@ def test_glasses_that_delete_without_a_receipt_are_noticed() -> None:
     careless = only("answer_500") + (
         "import shutil\n"
         "from device.sync import Syncer\n"
-        "old = Syncer._deliver\n"
+        "old = Syncer._attempt\n"
         "def deliver(self, folder, row, *rest):\n"
         "    row = old(self, folder, row, *rest)\n"
-        "    shutil.rmtree(folder)\n"
+        "    shutil.rmtree(folder, ignore_errors=True)\n"
         "    return row\n"
-        "Syncer._deliver = deliver\n"
+        "Syncer._attempt = deliver\n"
     )
     found = campaign(4, 1, careless)
     assert found["unreceipted_deletes"] == 4
@@ -67,13 +67,12 @@ def test_a_server_that_signs_unseen_is_noticed() -> None:
 
 def test_a_server_that_loses_what_it_signed_for_is_noticed() -> None:
     careless = only("cut_answer") + (
-        "import shutil\n"
         "from server.media import MediaFolder\n"
         "store = MediaFolder.store\n"
-        "def forgetful(self, *names):\n"
-        "    folder = store(self, *names)\n"
+        "def forgetful(self, device_id, snippet_id, opened=None):\n"
+        "    store(self, device_id, snippet_id, opened)\n"
+        "    folder = self.root / 'media' / device_id / snippet_id\n"
         "    (folder / 'moment.json').write_text('{}')\n"
-        "    return folder\n"
         "MediaFolder.store = forgetful\n"
     )
     found = campaign(4, 1, careless)
