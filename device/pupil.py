@@ -22,9 +22,9 @@ from device.types import EyeFrame, Pupil
 class PupilGate:
     """When a pupil counts as seen. Both numbers are probabilities.
 
-    A half is the fair line for the lids. Confidence asks for a centre within a quarter of the pupil's radius and
-    for its shape, which is more than finding it; a fifth is what served people that a network had
-    never seen (leave-one-out of persons 44 and 48, docs/models/eye.md).
+    A half is the fair line for the lids. Confidence asks for a centre within a quarter of the pupil's
+    radius and for its shape, which is more than finding it; a fifth is what served people that a network
+    had never seen (leave-one-out of persons 44 and 48, docs/models/eye.md).
     """
 
     min_openness: float = 0.5
