@@ -7,6 +7,7 @@ the docstring beneath it in the source.
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import inspect
 import textwrap
@@ -44,15 +45,17 @@ def cli_page() -> str:
     """The help of every verb, in the order of their names."""
     parts = ["# Commands", "Written by `python -m tools.reference`; a test holds it current."]
     for name, command in _commands(beheld, "beheld"):
+        # click remembers a command's help option from the first context it ran in; a copy has run in none.
+        fresh = copy.copy(command)
+        vars(fresh)["_help_option"] = None
         context = click.Context(
-            command,
+            fresh,
             info_name=name,
             terminal_width=WIDTH,
             max_content_width=WIDTH,
-            # As the program has it; click remembers a command's help option from its first context.
             help_option_names=beheld.context_settings["help_option_names"],
         )
-        parts += [f"## `{name}`", "```text", command.get_help(context), "```"]
+        parts += [f"## `{name}`", "```text", fresh.get_help(context), "```"]
     return "\n\n".join(parts).replace("```text\n\n", "```text\n").replace("\n\n```", "\n```") + "\n"
 
 
