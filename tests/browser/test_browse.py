@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from server.embedded import Running
+from tests.browser.clicks import Keep, Open, leave, no_complaints, wait
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-Open = Callable[..., webdriver.Chrome]
-Keep = Callable[[webdriver.Chrome, str], Path]
-
-
-def wait(driver: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any]) -> Any:
-    return WebDriverWait(driver, 20).until(condition)
-
-
-def no_complaints(driver: webdriver.Chrome) -> None:
-    """The browser's console is silent: no script error, nothing blocked by the content policy."""
-    severe = [line for line in driver.get_log("browser") if line["level"] == "SEVERE"]
-    assert severe == []
 
 
 def painted(driver: webdriver.Chrome) -> int:
@@ -50,7 +34,7 @@ def test_list_moment_play_search(served: Running, open_browser: Open, keep: Keep
     assert len(driver.find_elements(By.CSS_SELECTOR, ".card")) == 14
     keep(driver, "1-days")
 
-    driver.find_element(By.CSS_SELECTOR, ".card a").click()
+    leave(driver, driver.find_element(By.CSS_SELECTOR, ".card a").click)
     wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, "article[data-ready=yes]"))
     assert "You looked at the" in driver.find_element(By.CSS_SELECTOR, ".why").text
     assert "attention 0.83 for 120 ms" in driver.find_element(By.CSS_SELECTOR, ".steps").text
@@ -76,8 +60,8 @@ def test_list_moment_play_search(served: Running, open_browser: Open, keep: Keep
     no_complaints(driver)
 
     field = driver.find_element(By.ID, "q")
-    field.send_keys("cup", Keys.ENTER)
-    wait(driver, lambda d: "/search" in d.current_url)
+    leave(driver, lambda: field.send_keys("cup", Keys.ENTER))
+    assert "/search" in driver.current_url
     titles = [e.text.lower() for e in driver.find_elements(By.CSS_SELECTOR, ".card h4")]
     assert titles and titles[0] == "cup"
     keep(driver, "3-search")
@@ -88,9 +72,8 @@ def test_the_gaze_is_drawn_where_it_was(served: Running, open_browser: Open) -> 
     """The overlay's brightest spot lies on the gaze sample of the frame that is shown."""
     driver = open_browser()
     driver.get(served.login_link())
-    wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, ".card"))[-1].find_element(
-        By.TAG_NAME, "a"
-    ).click()
+    oldest = wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, ".card a"))[-1]
+    leave(driver, oldest.click)
     wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, "article[data-ready=yes]"))
     driver.find_element(By.ID, "show-region").click()
     for second in (0.4, 1.2):
@@ -136,19 +119,20 @@ def test_a_phone_shows_it_all_without_sideways_scrolling(
 def test_keep_correct_and_find_again(served: Running, open_browser: Open, keep: Keep) -> None:
     driver = open_browser(dark=True)
     driver.get(served.login_link())
-    wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, ".card a"))[2].click()
-    wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, ".actions"))
-    driver.find_element(By.XPATH, "//button[text()='Keep for good']").click()
-    wait(driver, lambda d: d.find_elements(By.XPATH, "//button[contains(., 'Kept for good')]"))
+    third = wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, ".card a"))[2]
+    leave(driver, third.click)
+    leave(driver, driver.find_element(By.XPATH, "//button[text()='Keep for good']").click)
+    assert driver.find_elements(By.XPATH, "//button[contains(., 'Kept for good')]")
     driver.find_element(By.XPATH, "//summary[text()='Correct the names']").click()
     names = driver.find_element(By.ID, "names")
     names.clear()
     names.send_keys("grandmother's teapot")
-    driver.find_element(By.XPATH, "//button[text()='Save']").click()
-    wait(driver, lambda d: "teapot" in d.find_element(By.TAG_NAME, "h1").text.lower())
+    leave(driver, driver.find_element(By.XPATH, "//button[text()='Save']").click)
+    assert "teapot" in driver.find_element(By.TAG_NAME, "h1").text.lower()
     keep(driver, "4-moment-dark")
-    driver.find_element(By.ID, "q").send_keys("teapot", Keys.ENTER)
-    wait(driver, lambda d: "1 moment," in d.find_element(By.CSS_SELECTOR, ".finder").text)
+    field = driver.find_element(By.ID, "q")
+    leave(driver, lambda: field.send_keys("teapot", Keys.ENTER))
+    assert "1 moment," in driver.find_element(By.CSS_SELECTOR, ".finder").text
     first = driver.find_element(By.CSS_SELECTOR, ".card h4")
     assert first.text.lower() == "grandmother's teapot"
     no_complaints(driver)
@@ -161,7 +145,7 @@ def test_pairing_shows_a_code_and_a_picture_of_it(
     driver.get(served.login_link())
     driver.get(f"{served.url}/devices")
     assert "Morning glasses" in driver.find_element(By.CSS_SELECTOR, ".rows").text
-    driver.find_element(By.XPATH, "//button[text()='Pair glasses']").click()
+    leave(driver, driver.find_element(By.XPATH, "//button[text()='Pair glasses']").click)
     wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, ".qr svg"))
     assert f"beheld pair {served.url}" in driver.find_element(By.TAG_NAME, "pre").text
     keep(driver, "5-pairing")

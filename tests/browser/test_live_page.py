@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from device.__main__ import load_models
 from device.emulator.settings import EmulatorSettings
@@ -24,6 +21,7 @@ from device.glasses.settings import (
 from device.sources.board import BoardSettings
 from device.sources.video_camera import CameraSettings
 from firmware_bridge import wire_pb2 as wire
+from tests.browser.clicks import Keep, Open, wait
 from tests.glasses.conftest import PATIENT, Running
 from tests.glasses.python_board import PythonBoard
 from tools.record import record
@@ -32,8 +30,6 @@ from tools.virtual_wearer import calibrated
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SEED = 1
-Open = Callable[..., webdriver.Chrome]
-Keep = Callable[[webdriver.Chrome, str], Path]
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +59,6 @@ def glasses(
     page.close()
     run.end()
     board.close()
-
-
-def wait(driver: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any]) -> Any:
-    return WebDriverWait(driver, 60, poll_frequency=0.1).until(condition)
 
 
 def visible(driver: webdriver.Chrome, view: str) -> bool:

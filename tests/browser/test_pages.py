@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from server.embedded import Running
-from tests.browser.test_browse import Keep, Open, no_complaints, wait
+from tests.browser.clicks import Keep, Open, leave, no_complaints, wait
 from tests.server.snippets import Scene, make_small_snippet
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -90,11 +90,10 @@ def test_filters_and_what_looks_alike(served: Running, open_browser: Open) -> No
     assert cards and felt == ["happy"] * len(cards)
     chips = [e.text for e in driver.find_elements(By.CSS_SELECTOR, ".finder > .chips a")]
     assert [c.split(" ×")[0] for c in chips] == ["happy", "mostly the scene"]
-    driver.find_element(By.CSS_SELECTOR, ".finder > .chips a").click()
-    wait(driver, lambda d: "emotion" not in d.current_url)
+    leave(driver, driver.find_element(By.CSS_SELECTOR, ".finder > .chips a").click)
+    assert "emotion" not in driver.current_url
     assert "influence=scene" in driver.current_url
-    driver.find_element(By.CSS_SELECTOR, ".card a").click()
-    wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, ".why"))
+    leave(driver, driver.find_element(By.CSS_SELECTOR, ".card a").click)
     assert "The glasses read it from" in driver.find_element(By.CSS_SELECTOR, ".facts").text
     title = driver.find_element(By.TAG_NAME, "h1").text
     alike = driver.find_elements(By.CSS_SELECTOR, ".often .card h4")
@@ -114,14 +113,16 @@ def test_review_by_keys(served: Running, open_browser: Open) -> None:
     names = driver.switch_to.active_element
     assert names.get_attribute("id") == "names"
     names.send_keys("blue kettle", Keys.ESCAPE)
-    driver.find_element(By.TAG_NAME, "body").send_keys("k")
+    body = driver.find_element(By.TAG_NAME, "body")
+    leave(driver, lambda: body.send_keys("k"))
     left = f"{len(before) - 1} to review"
-    wait(driver, lambda d: left in d.find_element(By.CSS_SELECTOR, "[role=status]").text)
+    assert left in driver.find_element(By.CSS_SELECTOR, "[role=status]").text
     entry = served.services.index.entry(before[0].key)
     assert (entry.title, entry.kept, entry.reviewed) == ("blue kettle", True, True)
     assert entry.corrected == (felt and before[0].emotion != "happy")
-    driver.find_element(By.TAG_NAME, "body").send_keys("s")
-    wait(driver, lambda d: "skip=" in d.current_url)
+    body = driver.find_element(By.TAG_NAME, "body")
+    leave(driver, lambda: body.send_keys("s"))
+    assert "skip=" in driver.current_url
     no_complaints(driver)
 
 
@@ -146,7 +147,6 @@ def test_a_moment_appears_without_reload(
     assert driver.execute_script("return window.same") is True
     assert "owned" not in driver.title
     assert not driver.find_elements(By.CSS_SELECTOR, "img[src=x]")
-    fresh.find_element(By.TAG_NAME, "a").click()
-    wait(driver, lambda d: d.find_elements(By.CSS_SELECTOR, ".why"))
+    leave(driver, fresh.find_element(By.TAG_NAME, "a").click)
     assert not driver.find_elements(By.CSS_SELECTOR, "img[src=x]")
     no_complaints(driver)
