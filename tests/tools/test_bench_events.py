@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from device.errors import InputError
 from tools.bench import event_peers
 from tools.bench.agreement import by_class, kappa
-from tools.bench.events import command, gather, measure, thin
+from tools.bench.event_scores import gather, measure, thin
+from tools.bench.events import command
 from tools.bench.events_page import write_page
 from tools.bench.page import END, begin
 from tools.importers.lund import Label, read_lund, read_lund_folder

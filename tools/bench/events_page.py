@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from device.stages.events import EventSettings
-from tools.bench.events import Recording, measure, run_ours, score, slower
+from tools.bench.event_scores import Recording, measure, run_ours, score, slower
 from tools.bench.page import check, table, two, write
 
 RATES_HZ = (None, 250.0, 120.0, 60.0, 30.0)
