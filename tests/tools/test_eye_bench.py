@@ -120,6 +120,7 @@ def test_score_counts_a_miss_as_a_failure():
     assert figures["within_5px"] == pytest.approx(1 / 3)
     assert figures["median_px"] == pytest.approx(4.5)
     assert figures["false_pupil_closed"] == 0.5
+    assert figures["size_over_label"] == pytest.approx(10 / 6, rel=0.1)
     # closed said: the second open one (wrong) and the last (right); labelled: two
     assert figures["blink_f1"] == pytest.approx(2 * 1 / (2 + 2))
 

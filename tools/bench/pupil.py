@@ -61,6 +61,7 @@ def command(data: Path | None, model: Path, paced_s: float, limit: int, as_json:
     median_px       centre error on open eyes with a reported pupil
     within_5px      share of open eyes with a pupil reported within 5 px; a miss is a failure
     iou_mean        of the filled ellipse with the mask, open eyes with a reported pupil
+    size_over_label  of those: median radius of a circle of the ellipse's area over one of the mask's
     false_pupil_closed  share of closed eyes on which a pupil is reported
     blink_f1        closed (openness under a half) against the blink label, all pictures
     ms_paced        CPU per 192x192 frame at 120 Hz, resizing and ellipse included
@@ -97,6 +98,7 @@ def measure(folder: Path, model: Path, paced_s: float = 4.0, limit: int = 0) -> 
         theirs = score(eyes, answers[PEER])
         theirs.pop("blink_f1")  # it does not tell a closed eye from one it cannot find
         result["peer"] = {"name": PEER, **theirs, "ms_paced": cost[PEER]}
+        result["peer"]["by_part"] = by_part(eyes, answers[PEER])
     else:
         result["peer_note"] = "pupil-detectors is not installed (extra 'dev')"
     result["by_part"] = by_part(eyes, answers["ours"])
@@ -150,7 +152,7 @@ def peer_method() -> Method | None:
 
 def score(eyes: Sequence[LabelledEye], answers: Sequence[Answer]) -> dict[str, float | None]:
     """The figures of one method; None where the set has no labels for them."""
-    errors, overlaps, missed, false = [], [], 0, []
+    errors, overlaps, sizes, missed, false = [], [], [], 0, []
     for eye, answer in zip(eyes, answers, strict=True):
         if eye.pupil and not eye.blink and eye.centre_px is not None:
             if not answer.reported:
@@ -159,6 +161,7 @@ def score(eyes: Sequence[LabelledEye], answers: Sequence[Answer]) -> dict[str, f
             errors.append(np.hypot(answer.x_px - eye.centre_px[0], answer.y_px - eye.centre_px[1]))
             if eye.mask is not None:
                 overlaps.append(iou(answer, eye.mask))
+                sizes.append(_size_over_label(answer, eye.mask))
         elif eye.pupil is False and eye.blink is not False:
             false.append(answer.reported)
     opened = len(errors) + missed
@@ -166,6 +169,7 @@ def score(eyes: Sequence[LabelledEye], answers: Sequence[Answer]) -> dict[str, f
         "median_px": float(np.median(errors)) if errors else None,
         "within_5px": float(np.sum(np.array(errors) <= NEAR_PX)) / opened if opened else None,
         "iou_mean": float(np.mean(overlaps)) if overlaps else None,
+        "size_over_label": float(np.median(sizes)) if sizes else None,
         "false_pupil_closed": float(np.mean(false)) if false else None,
         "blink_f1": _f1(
             [(a.closed, e.blink) for e, a in zip(eyes, answers, strict=True) if e.blink is not None]
@@ -199,6 +203,11 @@ def iou(answer: Answer, mask: NDArray[np.uint8]) -> float:
     inside = (along / a) ** 2 + (off / b) ** 2 <= 1.0
     pupil = mask > 0
     return float((inside & pupil).sum() / max(1, (inside | pupil).sum()))
+
+
+def _size_over_label(answer: Answer, mask: NDArray[np.uint8]) -> float:
+    ellipse_px2 = np.pi / 4 * answer.axes_px[0] * answer.axes_px[1]
+    return float(np.sqrt(ellipse_px2 / max(1, np.count_nonzero(mask))))
 
 
 def blinks_found(
