@@ -98,7 +98,7 @@ class EyeMovements:
             self._slow.lose()
         self._settle(self._saccades.settled_ns)
         # what the next sample would find too late is due now; the next may come a little late itself
-        due_ns = t_ns + step_ns + step_ns // 4 - self._delay_ns
+        due_ns = t_ns + step_ns + step_ns // 3 - self._delay_ns
         held = self._held
         while held and held[0].t_ns <= due_ns:
             out.append(self._label(held.popleft()))

@@ -332,6 +332,8 @@ class MomentEnd(Timed):
     reason: str
     until_ns: int | None = None
     """When what kept the moment open was last true, before the patience that ran out at `t_ns`."""
+    kept: bool = True
+    """False: it did not last, so it was no moment after all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,7 +6,7 @@ typed by hand. What a person has to say stands between two marks and survives ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,21 @@ def write_card(spec: ModelSpec, figures: Mapping[str, Any], path: Path, *, comma
         parts += [f"## {heading}", _section(measured)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def replace_sections(path: Path, begins: Sequence[str], figures: Mapping[str, Any]) -> None:
+    """Put measured `figures` (as in `write_card`) where sections whose headings begin so stand now.
+
+    Everything else of the card is kept. Raises ValueError if the card has no such section.
+    """
+    head, *sections = path.read_text(encoding="utf-8").rstrip("\n").split("\n\n## ")
+    old = [s for s in sections if s.startswith(tuple(begins))]
+    if not old:
+        raise ValueError(f"{path}: has no section that begins with {' or '.join(begins)}")
+    place = sections.index(old[0])
+    kept = [s for s in sections if s not in old]
+    kept[place:place] = [f"{heading}\n\n{_section(rows)}" for heading, rows in figures.items()]
+    path.write_text("\n\n## ".join([head, *kept]) + "\n", encoding="utf-8")
 
 
 def _kept_prose(path: Path) -> str:

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from device.model import WEIGHTS, Model, ModelSpec, TensorSpec
-from export.card import write_card
+from export.card import replace_sections, write_card
 from export.compress import store_small
 from export.onnx_file import (
     Arrays,
@@ -43,6 +43,8 @@ CARD = Path(__file__).parents[1] / "docs" / "models" / "eye.md"
 TOLERANCE = {"float": 2e-3, "half": 0.1, "int8": 2.0}
 """Largest difference to torch that is accepted, over pixels, log shapes and probabilities alike."""
 BENCHES = "Other cameras and people, by `beheld bench pupil` (none of it was trained on)"
+LEFT_OUT = "Each person left out in turn"
+GATES = "Gate on the confidence, people left out"
 ABLATIONS = "Ablations: the same people left out, the same steps"
 COMMAND = "python -m models.train_eye && python -m export.eye"
 
@@ -212,13 +214,22 @@ def compare(models: dict[str, Model], data: EyeSet, rounds: int = 5) -> dict[str
     metavar="NAME=FILE",
     help="A `.loso.json` of `models.train_eye --left-out ... --steps 0`, for the card.",
 )
+@click.option(
+    "--left-out-only",
+    type=click.Path(path_type=Path, exists=True),
+    help="Only put the figures of this `.loso.json` (`models.train_eye --steps 0`) into the card.",
+)
 def main(
     checkpoint: Path,
     data: Path | None,
     precision: str,
     measured: tuple[Path, ...],
     ablation: tuple[str, ...],
+    left_out_only: Path | None,
 ) -> None:
+    if left_out_only:
+        replace_sections(CARD, (LEFT_OUT, GATES), left_out(json.loads(left_out_only.read_text())))
+        return
     torch.set_num_threads(1)
     people = read_meye(data or default_data())
     net, stored = read_checkpoint(checkpoint)
@@ -288,15 +299,21 @@ def benches(measured: tuple[Path, ...]) -> dict[str, Any]:
     return rows
 
 
+def left_out(found: dict[str, Any]) -> dict[str, Any]:
+    """Figures of people the network never saw, and the gate they choose, from the trainer's."""
+    steps = f"({found['loso_steps']} steps each)"
+    return {
+        f"{LEFT_OUT} {steps}": found["loso"],
+        f"{GATES} {steps}": found["gates"],
+    }
+
+
 def card_figures(
     stored: dict[str, Any], compared: dict[str, dict[str, Any]], precision: str
 ) -> dict[str, Any]:
     """What the card shows, from what was measured."""
     found = stored["figures"]
-    figures: dict[str, Any] = {}
-    if "loso" in found:
-        title = f"Each person left out in turn ({stored['settings']['loso_steps']} steps each)"
-        figures[title] = found["loso"]
+    figures = left_out(found) if "loso" in found else {}
     figures["Labels dropped in training, by person"] = found["labels_dropped"] or "none"
     figures[f"Storage and arithmetic, one run (shipped: {precision})"] = compared
     figures["Settings of the training"] = stored["settings"]

@@ -99,10 +99,21 @@ class AttentionNet(nn.Module):
         return torch.sigmoid(logit), box, embedding, state
 
     def sequence(self, inputs: dict[str, Tensor], restart: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, ...) inputs, (B, T) true where memory starts anew: logits (B, T), boxes, embeddings."""
+        """(B, T, ...) inputs, (B, T) true where memory starts anew: logits (B, T), boxes, embeddings.
+
+        Where the caller casts to a shorter float, the views are computed in it, the memory never is.
+        """
         batch, steps = restart.shape
         flat = {name: value.flatten(0, 1) for name, value in inputs.items()}
-        seen = self.look(**flat).view(batch, steps, -1)
+        seen = self.look(**flat).float().view(batch, steps, -1)
+        with torch.autocast(seen.device.type, enabled=False):
+            return self._over_time(seen, flat["gaze"], restart)
+
+    def _over_time(
+        self, seen: Tensor, gaze: Tensor, restart: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, 144) what each step shows, (B * T, 2) gaze: as `sequence`."""
+        batch, steps = restart.shape
         state = seen.new_zeros(batch, STATE)
         states = []
         for step in range(steps):
@@ -110,7 +121,7 @@ class AttentionNet(nn.Module):
             state = self.memory(seen[:, step], state)
             states.append(state)
         remembered = torch.stack(states, 1).flatten(0, 1)
-        logit, box, embedding = self.heads(seen.flatten(0, 1), remembered, flat["gaze"])
+        logit, box, embedding = self.heads(seen.flatten(0, 1), remembered, gaze)
         return (
             logit.view(batch, steps),
             box.view(batch, steps, 4),

@@ -13,7 +13,7 @@ Scenes: folders in DAVIS layout (a mask a frame, short sequences played back and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -29,6 +29,10 @@ MASK_PX = (128, 96)
 """(width, height) masks are kept at."""
 ASSUMED_FIELD_DEG = 60.0
 """Horizontal field of view assumed of videos whose camera is not known; near a phone's main camera."""
+FIELDS_DEG = (28.0, 85.0)
+"""From a film on a desk to a wide scene camera: training takes any field of view between."""
+PICTURES_TRAINED = 400
+"""Of the pictures in their seeded order: the others are left for choosing thresholds."""
 MIN_ATTENDED_S = 1.0
 """What counts as attending: at least a second on one thing, through glances away and blinks."""
 
@@ -63,11 +67,13 @@ class Scene:
     masks: NDArray[np.bool_]
     """(T, 96, 128): where the thing is."""
     rate_hz: float
+    field_deg: float = ASSUMED_FIELD_DEG
+    """Horizontal field of view."""
 
     @property
     def geometry(self) -> SceneGeometry:
         height, width = self.frames[0].shape[:2]
-        return pinhole(width, height, ASSUMED_FIELD_DEG)
+        return pinhole(width, height, self.field_deg)
 
     def index(self, t_s: float) -> int:
         """The frame shown at a time: forth, back, forth, without end."""
@@ -121,16 +127,20 @@ def davis_scenes(folder: Path) -> list[Scene]:
 def composite(pictures: Sequence[Pixels], rng: np.random.Generator, seconds: float = 5.0) -> Scene:
     """Pieces of pictures moving over another picture that pans: no two alike, the thing known.
 
-    One piece is the thing, up to two others are clutter. 320x240, 25 fps.
+    One piece is the thing, up to two others are clutter. In one of four nothing moves at all: things that
+    stand still before a camera at rest are attended as well. 320x240, 25 fps.
     """
     rate_hz, width, height = 25.0, 320, 240
+    still = rng.random() < 0.25
     count = round(seconds * rate_hz)
     ground = cv2.resize(_pick(pictures, rng), (560, 420))
     if rng.random() < 0.4:
         ground = cv2.GaussianBlur(ground, (0, 0), rng.uniform(1, 4))
-    pan = _smooth_path(rng, count, rng.uniform(0, 50))
+    pan = _smooth_path(rng, count, 0.0 if still else rng.uniform(0, 50))
     pieces = [_piece(_pick(pictures, rng), rng) for _ in range(rng.integers(1, 4))]
-    paths = [_smooth_path(rng, count, rng.choice([0.0, 30.0, 90.0])) for _ in pieces]
+    paths = [
+        _smooth_path(rng, count, 0.0 if still else rng.choice([0.0, 30.0, 90.0])) for _ in pieces
+    ]
     starts = [rng.uniform((50, 50), (width - 50, height - 50)) for _ in pieces]
     bound = rng.random(len(pieces)) < 0.5  # at rest in the world, not in the frame
     frames, masks = [], np.zeros((count, MASK_PX[1], MASK_PX[0]), bool)
@@ -150,6 +160,22 @@ def composite(pictures: Sequence[Pixels], rng: np.random.Generator, seconds: flo
     return Scene("composite", frames, masks, rate_hz)
 
 
+def seen_otherwise(
+    scene: Scene, rng: np.random.Generator, mirrored: bool = False
+) -> tuple[Scene, GazeStatistics]:
+    """The same scene through another camera and tracker: field of view, pace, mirror image, noise."""
+    changed = replace(
+        scene,
+        field_deg=float(rng.uniform(*FIELDS_DEG)),
+        rate_hz=scene.rate_hz * float(rng.choice([0.6, 1.0, 1.0, 1.2])),
+    )
+    if mirrored:
+        frames = [np.ascontiguousarray(f[:, ::-1]) for f in scene.frames]
+        changed = replace(changed, frames=frames, masks=scene.masks[:, :, ::-1])
+    noise_deg, wander_deg = rng.choice([0.02, 0.05, 0.15, 0.3]), rng.uniform(0.12, 0.5)
+    return changed, GazeStatistics(noise_deg=float(noise_deg), wander_deg=float(wander_deg))
+
+
 def _pick(pictures: Sequence[Pixels], rng: np.random.Generator) -> Pixels:
     return pictures[int(rng.integers(len(pictures)))]
 
@@ -167,7 +193,8 @@ def _piece(
     picture: Pixels, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A part of a picture under a blob: (h, w, 3) and its alpha (h, w)."""
-    w, h = (int(v) for v in rng.integers(28, 130, 2))
+    side = np.exp(rng.uniform(np.log(16), np.log(120)))  # px of 320: small things as often as large
+    w, h = (int(v) for v in np.clip(side * np.exp(rng.normal(0, 0.25, 2)), 12, 140))
     top = int(rng.integers(0, max(1, picture.shape[0] - 2 * h)))
     left = int(rng.integers(0, max(1, picture.shape[1] - 2 * w)))
     part = cv2.resize(picture[top : top + 2 * h, left : left + 2 * w], (w, h)).astype(np.float32)
@@ -223,7 +250,7 @@ def generate(
     count = int(duration_s * GAZE_HZ)
     place = np.array(writer.place[:count])
     open_eye = np.array(writer.open_eye[:count])
-    place = _saccades(place, np.array(writer.aim[:count]))
+    place = _saccades(place, np.array(writer.aim[:count]), scene.field_deg)
     azimuth, elevation = from_frame(scene.geometry, place[:, 0], place[:, 1])
     s, rng = writer.statistics, writer.rng
     slow = np.cumsum(rng.normal(0, 1, (count, 2)), axis=0)
@@ -373,11 +400,13 @@ def _background_path(scene: Scene) -> NDArray[np.float64]:
     return path
 
 
-def _saccades(place: NDArray[np.float64], aim: NDArray[np.int64]) -> NDArray[np.float64]:
+def _saccades(
+    place: NDArray[np.float64], aim: NDArray[np.int64], field_deg: float
+) -> NDArray[np.float64]:
     """Between two aims the eye travels: 2.2 ms a degree and 21 ms, along a half cosine."""
     place = place.copy()
     for i in np.flatnonzero(np.diff(aim)) + 1:
-        size_deg = float(np.hypot(*(place[i] - place[i - 1]))) * ASSUMED_FIELD_DEG
+        size_deg = float(np.hypot(*(place[i] - place[i - 1]))) * field_deg
         count = min(max(2, round((2.2 * size_deg + 21) / 1e3 * GAZE_HZ)), len(place) - i)
         share = (1 - np.cos(np.pi * np.arange(1, count + 1) / count)) / 2
         place[i : i + count] = place[i - 1] + share[:, None] * (place[i : i + count] - place[i - 1])

@@ -4,10 +4,11 @@ From the data folder to the ONNX file, seeded, on one core. Every step the netwo
 very code that feeds it on the glasses: gaze runs through the events stage, frames and eye movements
 through `InputBuilder`, and the scene camera sleeps and wakes as the wake stage would have it.
 
-What is trained on: composites of pictures (scene_oasis_dev), the DAVIS sequences of scene_davis16_dev
-(all but `--leave-out`), and sessions of the emulator with its own gaze. Gaze over the first two is
-generated. Real gaze over real film (gaze_lund2013_dev) is never trained on. A share of the batches
-hides the scene or the gaze, so that the same weights serve the comparison with either alone.
+What is trained on: composites of pictures (scene_oasis_dev), the DAVIS sequences of scene_davis16_dev,
+and sessions of the emulator with its own gaze. Gaze over the first two is generated, over cameras of any
+field of view. Real gaze over real film (gaze_lund2013_dev) is never trained on. A share of the batches
+hides the scene or the gaze, so that the same weights serve the comparison with either alone. For figures
+on DAVIS, `--fold dog,libby` trains one more network on the same steps without those sequences.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ from device.stages.look import Look
 from device.types import EyeMovement, SceneFrame, SceneGeometry, Value
 from models.attention import AttentionNet
 from models.attention_data import (
+    PICTURES_TRAINED,
     Session,
     composite,
     davis_scenes,
     generate,
     pictures_of,
+    seen_otherwise,
 )
 
 CHUNK = 32
@@ -46,13 +49,17 @@ FRESH_BURN_IN = 3
 @dataclass(frozen=True)
 class Settings:
     seed: int = 0
-    composites: int = 130
+    composites: int = 160
     composite_s: float = 24.0
-    davis_copies: int = 6
+    davis_copies: int = 8
     davis_s: float = 40.0
-    emulator_s: float = 600.0
-    pictures: int = 400
-    epochs: int = 10
+    emulator_s: float = 1800.0
+    pictures: int = PICTURES_TRAINED
+    onset_weight: float = 1.5
+    """How much more a miss weighs where attention begins than later on: late is nearly as bad as never."""
+    onset_s: float = 0.4
+    """How fast that fades."""
+    epochs: int = 8
     batch: int = 12
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
@@ -68,12 +75,22 @@ class Steps:
     box: list[np.ndarray]
     """NaN where no box is to be learnt."""
     thing: list[int]
+    since_s: list[float]
+    """How long the attended interval has gone on; NaN outside of one."""
+    sources: list[str]
+    """DAVIS sequence the step was made from, or empty: what a fold leaves out."""
+    source: str = ""
 
     @classmethod
     def empty(cls) -> Steps:
-        return cls({}, [], [], [], [])
+        return cls({}, [], [], [], [], [], [])
 
-    def add(self, row: dict[str, np.ndarray], restart: bool, attending: bool, box, thing) -> None:  # type: ignore[no-untyped-def]
+    def add(  # type: ignore[no-untyped-def]
+        self, row: dict[str, np.ndarray], restart: bool, since_s: float, box, thing
+    ) -> None:
+        attending = np.isfinite(since_s)
+        self.since_s.append(since_s)
+        self.sources.append(self.source)
         for name, value in row.items():
             self.columns.setdefault(name, []).append(value[0])
         self.restart.append(restart)
@@ -91,10 +108,13 @@ class Camera(SceneCamera):
         self._look = Look(same_place_deg=2.0, glance_ns=350_000_000)
         self._until_ns = 0
         self._from_ns = 0
+        self._dwell_ms = 240.0
 
     def push(self, value: EyeMovement) -> None:
         self._look.push(value)
-        if value.t_ns > self._until_ns + 400_000_000 and self._look.dwell_ms(value.t_ns) >= 240:
+        enough = self._look.dwell_ms(value.t_ns) >= self._dwell_ms
+        if value.t_ns > self._until_ns + 400_000_000 and enough:
+            self._dwell_ms = self._rng.uniform(120, 260)
             self._from_ns = value.t_ns + 150_000_000
             self._until_ns = value.t_ns + round(self._rng.uniform(1.5, 9.0) * 1e9)
 
@@ -147,8 +167,9 @@ def record(  # type: ignore[no-untyped-def]
             due = builder.frame(value)
             if due is None:
                 continue
-            attending = bool(((starts <= value.t_ns) & (value.t_ns < ends)).any())
-            steps.add(feed(due[0]), due[1] or first, attending, box_at(value.t_ns), thing)
+            inside = starts[(starts <= value.t_ns) & (value.t_ns < ends)]
+            since_s = (value.t_ns - inside[0]) / 1e9 if inside.size else float("nan")
+            steps.add(feed(due[0]), due[1] or first, since_s, box_at(value.t_ns), thing)
             first = False
         elif isinstance(value, events.wants):
             for made in events.step(value):
@@ -157,49 +178,37 @@ def record(  # type: ignore[no-untyped-def]
                     camera.push(made)
 
 
-def flipped(session: Session) -> Session:
-    """The mirror image."""
-    from dataclasses import replace
-
-    scene = replace(
-        session.scene,
-        frames=[np.ascontiguousarray(f[:, ::-1]) for f in session.scene.frames],
-        masks=session.scene.masks[:, :, ::-1],
-    )
-    gaze = [replace(g, azimuth_deg=-g.azimuth_deg) for g in session.gaze]
-    return replace(session, scene=scene, gaze=gaze)
-
-
-def make_steps(data: Path, settings: Settings, leave_out: set[str]) -> Steps:
+def make_steps(data: Path, settings: Settings) -> Steps:
+    """Composites, the emulator, then every DAVIS sequence, each under its own name."""
     steps, s = Steps.empty(), settings
     rng = np.random.default_rng(s.seed)
     pictures = list(pictures_of(data / "scene_oasis_dev", s.pictures, s.seed))
     for k in range(s.composites):
-        record_session(generate(composite(pictures, rng), 1000 + k, s.composite_s), steps, k, k)
+        scene, statistics = seen_otherwise(composite(pictures, rng), rng)
+        record_session(generate(scene, 1000 + k, s.composite_s, statistics), steps, k, k)
     print(f"composites: {len(steps.restart)} steps", flush=True)
+    emulator_steps(steps, s)
+    print(f"with emulator: {len(steps.restart)} steps", flush=True)
     for n, scene in enumerate(davis_scenes(data / "scene_davis16_dev")):
-        if scene.name in leave_out:
-            continue
+        steps.source = scene.name
         for copy in range(s.davis_copies):
-            session = generate(scene, 5000 + 100 * n + copy, s.davis_s)
-            record_session(flipped(session) if copy % 2 else session, steps, copy, 10000 + n)
+            other, statistics = seen_otherwise(scene, rng, mirrored=copy % 2 == 1)
+            session = generate(other, 5000 + 100 * n + copy, s.davis_s, statistics)
+            record_session(session, steps, copy, 10000 + n)
     print(f"with DAVIS: {len(steps.restart)} steps", flush=True)
-    if s.emulator_s:
-        emulator_steps(steps, s)
-        print(f"with emulator: {len(steps.restart)} steps", flush=True)
     return steps
 
 
 def emulator_steps(steps: Steps, settings: Settings) -> None:
     """Sessions of the emulator with its own gaze and truth; bench seeds (0 to 99) are never used."""
-    for number in range(max(1, round(settings.emulator_s / 150))):
+    for number in range(round(settings.emulator_s / 150)):
         camera = Camera(np.random.default_rng(number))
         wearer = EmulatorSettings(
             seed=9000 + number,
             duration_s=150.0,
-            scenario="demo" if number % 2 else "ordinary_day",
+            scenario="ordinary_day" if number % 4 == 0 else "demo",
             eyes=False,
-            gaze_noise_deg=(0.1, 0.35)[number % 4 // 2],
+            gaze_noise_deg=(0.35, 0.1)[number % 3 // 2],
         )
         emulator = Emulator(wearer, camera)
         attended = [(a.start_ns, a.end_ns) for a in emulator.truth.attended]
@@ -221,16 +230,17 @@ def tensors(steps: Steps) -> dict[str, Tensor]:
     out["attending"] = torch.tensor(steps.attending)
     out["box"] = torch.from_numpy(np.stack(steps.box)).float()
     out["thing"] = torch.tensor(steps.thing)
+    out["since_s"] = torch.tensor(steps.since_s)
     return out
 
 
 def batches(
-    data: dict[str, Tensor], batch: int, rng: np.random.Generator
+    data: dict[str, Tensor], kept: np.ndarray, batch: int, rng: np.random.Generator
 ) -> Iterator[dict[str, Tensor]]:
-    """Chunks of consecutive steps at random offsets, (B, CHUNK, ...)."""
-    count = len(data["restart"])
+    """Chunks of consecutive steps at random offsets, (B, CHUNK, ...), where all steps are `kept`."""
     offset = int(rng.integers(CHUNK))
-    starts = rng.permutation(np.arange(offset, count - CHUNK, CHUNK))
+    starts = np.arange(offset, len(kept) - CHUNK, CHUNK)
+    starts = rng.permutation(starts[[bool(kept[k : k + CHUNK].all()) for k in starts]])
     for k in range(0, len(starts) - batch + 1, batch):
         rows = torch.from_numpy(starts[k : k + batch, None] + np.arange(CHUNK))
         yield {name: value[rows] for name, value in data.items()}
@@ -264,7 +274,7 @@ def hidden(inputs: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Ten
 
 
 def loss_of(
-    net: AttentionNet, batch: dict[str, Tensor], rng: np.random.Generator
+    net: AttentionNet, batch: dict[str, Tensor], rng: np.random.Generator, settings: Settings
 ) -> tuple[Tensor, dict[str, float]]:
     inputs = hidden({name: batch[name] for name in INPUTS}, rng)
     restart = batch["restart"].clone()
@@ -272,9 +282,12 @@ def loss_of(
     cut = ~restart[:, 0]
     counted[:, :FRESH_BURN_IN][cut] = 0.0
     restart[:, 0] = True
-    logit, box, embedding = net.sequence(inputs, restart)
+    with torch.autocast("cpu", torch.bfloat16):
+        logit, box, embedding = net.sequence(inputs, restart)
     attend = F.binary_cross_entropy_with_logits(logit, batch["attending"], reduction="none")
-    attend = (attend * counted).sum() / counted.sum()
+    early = torch.exp(-torch.nan_to_num(batch["since_s"], nan=1e3) / settings.onset_s)
+    weight = counted * (1.0 + settings.onset_weight * early)
+    attend = (attend * weight).sum() / weight.sum()
     known = torch.isfinite(batch["box"]).all(2) & (counted > 0)
     region = box.new_zeros(())
     if known.any():
@@ -315,15 +328,19 @@ def contrast(embedding: Tensor, batch: dict[str, Tensor], known: Tensor) -> Tens
     return -share[has].mean()
 
 
-def train(data: dict[str, Tensor], settings: Settings) -> AttentionNet:
+def train(
+    data: dict[str, Tensor], settings: Settings, kept: np.ndarray | None = None
+) -> AttentionNet:
+    """On the `kept` (N,) bool of the steps, all by default."""
+    kept = np.ones(len(data["restart"]), bool) if kept is None else kept
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    net = AttentionNet()
+    net = AttentionNet().to(memory_format=torch.channels_last)
     groups = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
         groups, settings.learning_rate, weight_decay=settings.weight_decay
     )
-    per_epoch = (len(data["restart"]) // CHUNK - 1) // settings.batch
+    per_epoch = (int(kept.sum()) // CHUNK - 1) // settings.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=max(2, settings.epochs * per_epoch + 1)
     )
@@ -332,8 +349,8 @@ def train(data: dict[str, Tensor], settings: Settings) -> AttentionNet:
         net.train()
         sums: dict[str, list[float]] = {}
         started = time.process_time()
-        for batch in batches(data, settings.batch, rng):
-            loss, parts = loss_of(net, batch, rng)
+        for batch in batches(data, kept, settings.batch, rng):
+            loss, parts = loss_of(net, batch, rng, settings)
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(groups, 2.0)
@@ -352,7 +369,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=Path("build/attention.pt"))
-    parser.add_argument("--leave-out", default="", help="DAVIS sequences not to train on, by comma")
+    parser.add_argument(
+        "--fold",
+        action="append",
+        default=[],
+        help="train another network without these DAVIS sequences (by comma), beside --out; again for more",
+    )
     for item in fields(Settings):
         parser.add_argument(
             f"--{item.name.replace('_', '-')}", type=type(item.default), default=item.default
@@ -360,14 +382,21 @@ def main() -> None:
     given = vars(parser.parse_args())
     settings = Settings(**{f.name: given[f.name] for f in fields(Settings)})
     torch.set_num_threads(1)
-    leave_out = {name for name in given["leave_out"].split(",") if name}
-    net = train(tensors(make_steps(given["data"], settings, leave_out)), settings)
+    steps = make_steps(given["data"], settings)
+    data = tensors(steps)
     given["out"].parent.mkdir(parents=True, exist_ok=True)
-    torch.save(
-        {"net": net.state_dict(), "settings": asdict(settings), "left_out": sorted(leave_out)},
-        given["out"],
-    )
-    print(f"wrote {given['out']}")
+    for fold in ["", *given["fold"]]:
+        left_out = sorted(name for name in fold.split(",") if name)
+        missing = set(left_out) - set(steps.sources)
+        if missing:
+            parser.error(f"no such DAVIS sequence: {', '.join(sorted(missing))}")
+        name = given["out"].stem + ("-without-" + "-".join(left_out) if left_out else "")
+        out = given["out"].with_stem(name)
+        net = train(data, settings, ~np.isin(steps.sources, left_out))
+        torch.save(
+            {"net": net.state_dict(), "settings": asdict(settings), "left_out": left_out}, out
+        )
+        print(f"wrote {out}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 Reads `eye_meye_human_dev`, adds the emulator's eyes, writes `build/eye.pt` (weights, settings,
 figures). First it trains once per person without that person and prints what it finds on them; then
-the shipped weights on all people. `python -m export.eye` makes the ONNX file and the card of both.
+the shipped weights on all people. `python -m export.eye` makes the ONNX file and the card of both. Beside
+the figures it prints, for every person left out, what a gate on the confidence lets through, and the
+gate the rule of `models.eye_gate` takes. `--steps 0` stops there; `python -m export.eye --left-out-only
+build/eye.loso.json` puts these figures into the card.
 
 Labels that are wrong are dropped by one rule, on training pictures only (never on the person who is
 scored): pictures of which a network is sure that they show an open eye with a pupil although the label
@@ -27,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models import eye_gate
 from models.eye import EyeNet, EyeNetConfig
 from models.eye_augment import Augment, Batch, ellipses
 from models.eye_data import EyeSet, Pool, read_meye
@@ -221,13 +225,14 @@ def _calibrate(net: EyeNet, pool: Pool, kept: Tensor) -> None:
 
 def leave_one_out(
     data: EyeSet, pool: Pool, settings: TrainEye, left_out: tuple[str, ...] = ()
-) -> tuple[dict[str, Any], Tensor]:
+) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
     """Train without each person in turn, score on that person; `mean` is over persons.
 
-    `left_out`: only these persons, for ablations. Also returns which labels those networks contradict,
-    (N,) bool.
+    `left_out`: only these persons, for ablations. Also returns the gates (`models.eye_gate`), and which
+    labels those networks contradict, (N,) bool.
     """
     result: dict[str, Any] = {}
+    sweeps: dict[str, eye_gate.Sweep] = {}
     wrong = torch.zeros(len(data), dtype=torch.bool)
     for person in left_out or np.unique(data.subject[data.subject != EMULATED]):
         print(f"without {person}", flush=True)
@@ -236,11 +241,23 @@ def leave_one_out(
         print(f"  labels dropped: {by_person(data, others & ~kept)}", flush=True)
         unseen = data.take(data.subject == person)
         result[str(person)] = score(net, unseen)
+        sweeps[str(person)] = gate_sweep(net, unseen)
         wrong[~others] = wrong_labels(net, unseen, settings)
         print(json.dumps(result[str(person)]), flush=True)
+        for gate, row in sweeps[str(person)].items():
+            print(f"  gate {gate}: {json.dumps(row)}", flush=True)
     keys = next(iter(result.values())).keys()
     result["mean"] = {k: float(np.nanmean([row[k] for row in result.values()])) for k in keys}
-    return result, wrong
+    return result, eye_gate.table(sweeps), wrong
+
+
+def gate_sweep(net: EyeNet, data: EyeSet) -> eye_gate.Sweep:
+    """One unseen person at every gate; labels as they are."""
+    said = predict(net, data.images)
+    truth, area = ellipses(data.masks.float())
+    error = (said["ellipse"][:, :2] - truth[:, :2]).norm(dim=1)
+    opened, closed = (area > 0) & ~data.blink, (area == 0) & data.blink
+    return eye_gate.sweep(said["open"], said["right"], error, opened, closed)
 
 
 def by_person(data: EyeSet, where: Tensor) -> dict[str, int]:
@@ -282,8 +299,11 @@ def main(
     figures: dict[str, Any] = {"people": sorted(set(people.subject.tolist()))}
     wrong = torch.zeros(len(people), dtype=torch.bool)
     if settings.loso_steps:
-        figures["loso"], wrong = leave_one_out(people, pool, settings, left_out)
+        found = leave_one_out(people, pool, settings, left_out)
+        figures["loso"], figures["gates"], wrong = found
+        figures["loso_steps"] = settings.loso_steps
         print("mean", json.dumps(figures["loso"]["mean"]), flush=True)
+        print("gates", json.dumps(figures["gates"]), flush=True)
         out.with_suffix(".loso.json").write_text(json.dumps(figures, indent=1))
     if settings.steps == 0:
         return

@@ -24,12 +24,16 @@ from device.sources.camera import SceneCamera
 from device.types import Gaze, Pixels, SceneFrame, SceneGeometry, SessionHeader, Value
 from models.attention_data import (
     MIN_ATTENDED_S,
+    PICTURES_TRAINED,
     GazeStatistics,
     Scene,
     Session,
+    composite,
     davis_scenes,
     generate,
+    pictures_of,
     runs,
+    seen_otherwise,
 )
 from tools.data import data_root
 from tools.importers.lund import Label, LundTrial, read_lund_folder
@@ -78,6 +82,21 @@ def generated(folder: Path) -> list[Trial]:
         for seed in range(SESSIONS_A_SCENE):
             session = generate(scene, 77_000 + seed, SESSION_S)
             trials.append(trial_of(session, f"{scene.name}:{seed}"))
+    return trials
+
+
+def composites(folder: Path, sessions: int = 24, duration_s: float = 40.0) -> list[Trial]:
+    """Generated gaze over composites of those pictures that `models.train_attention` never takes.
+
+    To choose thresholds on: neither trained on nor reported.
+    """
+    rng = np.random.default_rng(88_000)
+    pictures = list(pictures_of(folder, 10_000, seed=0))[PICTURES_TRAINED:]
+    trials = []
+    for k in range(sessions):
+        scene, statistics = seen_otherwise(composite(pictures, rng), rng)
+        session = generate(scene, 88_000 + k, duration_s, statistics)
+        trials.append(trial_of(session, f"composite:{k}"))
     return trials
 
 

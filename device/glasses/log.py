@@ -68,7 +68,7 @@ class LogSink:
             case MomentStart():
                 log.info("moment begins", extra={"t_s": t_s, "reason": value.reason})
             case MomentEnd():
-                log.info("moment ends", extra={"t_s": t_s})
+                log.info("moment ends", extra={"t_s": t_s, "kept": value.kept})
             case Gap():
                 extra = {"t_s": t_s, "stream": value.stream, "cause": value.cause}
                 level = logging.DEBUG if "gave way" in value.cause else logging.WARNING

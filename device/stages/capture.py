@@ -101,7 +101,9 @@ class CaptureStage:
                 self._trace.add_reason(value)
             case MomentEnd():
                 until_ns = value.t_ns if value.until_ns is None else value.until_ns
-                return self._close(until_ns, value.reason)
+                if value.kept or value.reason == PRIVACY:
+                    return self._close(until_ns, value.reason)
+                self._take_back()
             case DeviceEvent():
                 if value.name == PRIVACY and value.value:
                     self._forget()
@@ -142,6 +144,11 @@ class CaptureStage:
         last = max((i for i, p in enumerate(self._ring) if p.keyframe), default=0)
         for _ in range(last):
             self._ring.popleft()
+
+    def _take_back(self) -> None:
+        """It was no moment: what was seen stays before the next one, as if none had been opened."""
+        self._open, self._thumbnail = None, None
+        self._trace.starts.clear()
 
     def _forget(self) -> None:
         """The privacy switch is closed: what waits in memory goes as well, moment or none."""

@@ -89,6 +89,8 @@ class WakeSettings:
     """Time constant of the average over probabilities before they are judged; 0 takes them as they come."""
     min_moment_ms: float = 1000.0
     """An open moment is not closed before this, unless by the privacy switch."""
+    shortest_ms: float = 0.0
+    """A moment in which attention held for less is not kept: it was opened early, and early may be wrong."""
     max_moment_s: float = 30.0
     """A longer moment is split."""
     linger_ms: float = 1000.0
@@ -140,6 +142,8 @@ class WakeStage:
         self._keep_until_ns = 0  # the button's patience
         self._moving_ns: int | None = None  # emotion above its threshold since
         self._moment_ns = 0
+        self._first_ns = 0  # what opened the moment began
+        self._asked_for = False  # by the button or by an emotion: kept however short
         self._closed_ns = 0  # the last moment ended
 
     def step(self, value: Value) -> Iterable[Value]:
@@ -286,6 +290,7 @@ class WakeStage:
         elif value.name == "button" and bool(value.value) and not self._private:
             self._keep_until_ns = value.t_ns + _ns(self._set.button_ms)
             if self._state is KEEPING:
+                self._asked_for = True
                 yield MomentStart(t_ns=value.t_ns, reason="button", since_ns=value.t_ns)
             else:
                 why = "the wearer pressed the button"
@@ -297,6 +302,7 @@ class WakeStage:
 
     def _open(self, t_ns: int, reason: str, why: str, since_ns: int) -> Iterator[Value]:
         self._held_ns = self._moment_ns = t_ns
+        self._first_ns, self._asked_for = since_ns, reason != "attention"
         yield from self._go(KEEPING, t_ns, why)
         yield MomentStart(t_ns=t_ns, reason=reason, since_ns=since_ns)
 
@@ -332,10 +338,20 @@ class WakeStage:
         mode = CAMERA[before, after]
         if before is KEEPING:
             self._closed_ns = t_ns
-            yield MomentEnd(t_ns=t_ns, reason=reason or why, until_ns=until_ns)
+            yield self._end(t_ns, reason or why, until_ns)
         self._since_ns, self._above_ns, self._below_ns = t_ns, None, None
         yield WakeChange(t_ns=t_ns, before=before, after=after, why=why)
         yield CameraRequest(t_ns=t_ns, mode=mode, why=why)
+
+    def _end(self, t_ns: int, reason: str, until_ns: int | None) -> MomentEnd:
+        """The moment's end; it counts if it was asked for or if attention held for long enough."""
+        held_ms = ((t_ns if until_ns is None else until_ns) - self._first_ns) / 1e6
+        if reason == PRIVACY:
+            return MomentEnd(t_ns=t_ns, reason=reason, until_ns=until_ns, kept=False)
+        kept = self._asked_for or held_ms >= self._set.shortest_ms
+        if not kept:
+            reason += f"; held for {held_ms:.0f} ms, not kept below {self._set.shortest_ms:.0f}"
+        return MomentEnd(t_ns=t_ns, reason=reason, until_ns=until_ns, kept=kept)
 
 
 def _ns(ms: float) -> int:

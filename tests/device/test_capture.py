@@ -237,3 +237,16 @@ def test_a_spool_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_equal_values_are_equal_bytes() -> None:
     assert dumps({"b": 0.1 + 0.2, "a": float("nan")}) == '{"a":null,"b":0.3}'
+
+
+def test_a_moment_taken_back_leaves_nothing_and_its_video_goes_before_the_next() -> None:
+    values = session(7.0, 8.0)
+    end = next(i for i, v in enumerate(values) if isinstance(v, MomentEnd))
+    values[end] = MomentEnd(t_ns=8 * S, reason="held for 500 ms", kept=False)
+    assert captured(values) == []
+    at = next(i for i, v in enumerate(values) if v.t_ns > 9 * S)
+    values.insert(at, MomentStart(t_ns=9 * S, reason="emotion"))
+    moment, capture = captured(values)
+    assert isinstance(moment, Moment) and isinstance(capture, Capture)
+    assert moment.start_ns == 9 * S and moment.reasons == ("emotion",)
+    assert capture.packets[0].t_ns <= 5 * S

@@ -230,3 +230,27 @@ def test_a_settled_look_without_attention_opens_nothing() -> None:
 def test_leaving_must_not_ask_more_than_a_settled_look() -> None:
     with pytest.raises(ValueError, match="leave_probability"):
         WakeSettings(leave_probability=0.5, settled_probability=0.4)
+
+
+def test_a_moment_that_did_not_last_is_not_kept_unless_it_was_asked_for():
+    """Opened early, attention gone after half a second: taken back. The button's moments always stay."""
+    settings = replace(SETTINGS, shortest_ms=1000.0)
+    said = [attention(t, 0.9 if t < 700 else 0.1) for t in range(300, 2500, 100)]
+    ((start, end),) = moments(judge([*look(0, 2500), *said], settings))
+    assert start.since_ns == 0 and not end.kept
+    assert "held for 600 ms" in end.reason and "1000" in end.reason
+    longer = [attention(t, 0.9 if t < 1300 else 0.1) for t in range(300, 2500, 100)]
+    ((_, end),) = moments(judge([*look(0, 2500), *longer], settings))
+    assert end.kept and "not kept" not in end.reason
+    button = DeviceEvent(t_ns=500 * MS, name="button", value=True)
+    short = replace(settings, button_ms=100.0)
+    out = judge([*look(0, 2500), *said, button], short)
+    assert [v.kept for v in out if isinstance(v, MomentEnd)] == [True]
+
+
+def test_the_privacy_switch_ends_a_moment_by_its_own_name():
+    said = [attention(t, 0.9) for t in range(300, 700, 100)]
+    switch = DeviceEvent(t_ns=650 * MS, name="privacy", value=True)
+    out = judge([*look(0, 700), *said, switch], replace(SETTINGS, shortest_ms=1000.0))
+    (end,) = [v for v in out if isinstance(v, MomentEnd)]
+    assert end.reason == "privacy" and not end.kept

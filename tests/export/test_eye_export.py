@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import onnx
@@ -34,6 +35,10 @@ def folder(tmp_path_factory):
     net = EyeNet()
     figures = {"people": ["a"], "labels_dropped": {}}
     figures["loso"] = {"a": {"n_open": 3, "iou_mean": 0.5}, "mean": {"n_open": 3, "iou_mean": 0.5}}
+    figures |= {
+        "loso_steps": 1,
+        "gates": {"chosen over all": 0.2, "0.2, mean": {"within_5px": 0.9}},
+    }
     torch.save(
         {
             "state": net.state_dict(),
@@ -69,8 +74,29 @@ def test_the_command_writes_weights_and_card(folder, tmp_path, monkeypatch):
     assert 0.0 <= PupilEstimator(model).estimate(frame).openness <= 1.0
     card = (tmp_path / "eye.md").read_text()
     assert "Each person left out in turn (1 steps each)" in card and "| int8 |" in card
+    assert "| chosen over all | 0.2 |" in card
     int8 = onnx.load(folder / "eye_int8.onnx")
     assert sum(n.op_type == "QuantizeLinear" for n in int8.graph.node) > 5
+
+
+def test_figures_of_people_left_out_go_into_a_card_that_is_otherwise_kept(tmp_path, monkeypatch):
+    card = tmp_path / "eye.md"
+    card.write_text(
+        "# eye\n\n## Each person left out in turn (9 steps each)\n\nold\n\n## Other\n\nstays\n"
+    )
+    monkeypatch.setattr(export_eye, "CARD", card)
+    found = {
+        "loso_steps": 7,
+        "loso": {"mean": {"n": 1}},
+        "gates": {"0.2, mean": {"within_5px": 0.9}},
+    }
+    (tmp_path / "a.loso.json").write_text(json.dumps(found))
+    arguments = ["--left-out-only", str(tmp_path / "a.loso.json")]
+    for _ in range(2):
+        assert CliRunner().invoke(export_eye.main, arguments).exit_code == 0
+    text = card.read_text()
+    assert "old" not in text and text.count("(7 steps each)") == 2
+    assert "| 0.2, mean | 0.9 |" in text and text.endswith("## Other\n\nstays\n")
 
 
 def test_what_ships_is_within_its_budget():

@@ -6,7 +6,7 @@ camera asleep until the wake stage asks for it. Nothing here runs in torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from device.stages.attention import AttentionSettings, AttentionStage
 from device.stages.events import EventsStage
 from device.stages.wake import WakeSettings, WakeStage
 from device.types import Attention, MomentEnd, MomentStart, SceneFrame, Value
-from tools.attention_truth import Box, Intervals, Trial, emulated, generated, real
+from tools.attention_regions import Regions, mean, proposer, share_right
+from tools.attention_truth import Intervals, Trial, composites, emulated, generated, real
+from tools.data import dataset
 from tools.output import emit, json_option, progress
 
 IOU = 0.5
@@ -69,6 +71,8 @@ class Seen:
     moments: Intervals = field(default_factory=list)
     estimates: list[Attention] = field(default_factory=list)
     scene_frames: int = 0
+    taken_back: int = 0
+    """Moments that were opened and not kept, because attention did not last."""
     _now_ns: int = 0
     _open: MomentStart | None = None
 
@@ -84,6 +88,10 @@ class Seen:
                 self.decided.append(self._now_ns)
             case MomentEnd() if self._open is not None:
                 start, self._open = self._open, None
+                if not value.kept:
+                    self.decided.pop()
+                    self.taken_back += 1
+                    return
                 since_ns = start.t_ns if start.since_ns is None else start.since_ns
                 until_ns = value.t_ns if value.until_ns is None else value.until_ns
                 self.moments.append((since_ns, max(until_ns, since_ns + 1)))
@@ -103,8 +111,17 @@ class Recording:
         return self.trial.source(self.camera)
 
 
-def watch(trial: Trial, model: Model | None, inputs: str, wake: WakeSettings) -> Seen:
-    """Run one variant over one session; without a model the eyes decide and the scene stays dark."""
+def watch(
+    trial: Trial,
+    model: Model | None,
+    inputs: str,
+    wake: WakeSettings,
+    others: Sequence[Callable[[Value], None]] = (),
+) -> Seen:
+    """Run one variant over one session; without a model the eyes decide and the scene stays dark.
+
+    `others` are sinks that look on.
+    """
     seen = Seen()
     camera = AlwaysOn() if inputs == "scene" else SceneCamera()
     stages: list[Stage] = [EventsStage(), WakeStage(wake)]
@@ -112,7 +129,7 @@ def watch(trial: Trial, model: Model | None, inputs: str, wake: WakeSettings) ->
         stages.insert(1, AttentionStage(model, trial.geometry, AttentionSettings(inputs=inputs)))
     else:
         camera = SceneCamera(start_ns=10**18)
-    run(Recording(trial, camera), stages, [camera, seen])
+    run(Recording(trial, camera), stages, [camera, seen, *others])
     return seen
 
 
@@ -127,6 +144,7 @@ class Tally:
     found: int = 0
     true: int = 0
     false: int = 0
+    taken_back: int = 0
     hours: float = 0.0
     onset_ms: list[float] = field(default_factory=list)
 
@@ -136,6 +154,7 @@ class Tally:
         self.found += len(seen.moments)
         self.true += len(truth)
         self.hours += duration_ns / 3.6e12
+        self.taken_back += seen.taken_back
         self.false += sum(2 * _covered(m, truth) < m[1] - m[0] for m in seen.moments)
         for m, t in pairs:
             self.onset_ms.append(max(0.0, (seen.decided[m] - truth[t][0]) / 1e6))
@@ -151,6 +170,7 @@ class Tally:
             "recall": self.hits / max(1, self.true),
             "onset_ms": float(np.median(self.onset_ms)) if self.onset_ms else None,
             "false_per_h": self.false / max(1e-9, self.hours),
+            "taken_back_per_h": self.taken_back / max(1e-9, self.hours),
         }
 
 
@@ -175,31 +195,13 @@ def _covered(moment: tuple[int, int], truth: Intervals) -> int:
     return sum(max(0, min(moment[1], b) - max(moment[0], a)) for a, b in truth)
 
 
-def box_iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes (left, top, right, bottom)."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    both = max(0.0, width) * max(0.0, height)
-    sizes = sum((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b))
-    return float(both / max(1e-12, sizes - both))
-
-
-def region_ious(trial: Trial, seen: Seen) -> list[float]:
-    """IoU of the attended region with the thing's box, at every estimate while it was attended."""
-    ious = []
-    for estimate in seen.estimates:
-        if any(a <= estimate.t_ns < b for a, b in trial.truths[0]):
-            box, r = trial.box(estimate.t_ns), estimate.region
-            if box is not None:
-                ious.append(box_iou(np.array([r.left, r.top, r.right, r.bottom]), box))
-    return ious
-
-
 # --- the command ---------------------------------------------------------------------------------
 
 
 def sessions(data: str) -> tuple[str, list[Trial], list[str]]:
     """(kind, trials, those that could not be used). Raises InputError for anything else."""
+    if data == "composites":
+        return "generated", composites(dataset("scene_oasis_dev")), []
     if data.startswith("emulator"):
         name, _, seed = data.partition(":")
         if name != "emulator" or (seed and not seed.isdigit()):
@@ -229,24 +231,29 @@ def bench(
         "eye_net": (model, "eyes", WakeSettings()),
     }
     tallies = {name: Tally() for name in variants}
-    ious: list[float] = []
+    detector, regions = proposer(), []
     awake = 0.0
     for number, trial in enumerate(trials):
         for name, (network, inputs, wake) in variants.items():
-            seen = watch(trial, network, inputs, wake)
+            onlookers = [Regions(trial, detector)] if name == "fused" else []
+            seen = watch(trial, network, inputs, wake, onlookers)
+            regions += onlookers
             for truth in trial.truths:
                 tallies[name].add(seen, truth, trial.duration_ns)
             if name == "fused":
-                ious += region_ious(trial, seen)
                 awake += seen.scene_frames
         done(number + 1)
     figures = {name: tally.figures() for name, tally in tallies.items()}
     fused = figures["fused"]
+    fused_ious = [iou for r in regions for iou in r.fused]
+    os1_ious = [iou for r in regions for iou in r.os1]
     return {
         "f1": {name: figures[name]["f1"] for name in ("eye_only", "content_only", "fused")},
         "onset_ms": fused["onset_ms"],
         "false_per_h": fused["false_per_h"],
-        "region_iou": float(np.mean(ious)) if ious else None,
+        "region_iou": mean(fused_ious),
+        "region_iou_os1": mean(os1_ious),
+        "right_object": {"fused": share_right(fused_ious), "os1": share_right(os1_ious)},
         "n_intervals": tallies["fused"].true,
         "gaze": "real" if kind == "real" else "generated",
         "kind": kind,
@@ -259,12 +266,24 @@ def bench(
 
 @click.command()
 @click.option(
-    "--data", default="emulator", help="A folder (DAVIS or Lund layout) or emulator[:SEED]."
+    "--data",
+    default="emulator",
+    help="A folder (DAVIS or Lund layout), emulator[:SEED] or composites (of pictures not trained on).",
 )
 @click.option("--model", "path", type=click.Path(path_type=Path), help="Another network than ours.")
 @json_option
 def command(data: str, path: Path | None, as_json: bool) -> None:
-    """Attended intervals: eyes alone, scene alone, fused; through the stages that ship."""
+    """Attended intervals: eyes alone, scene alone, fused; through the stages that ship.
+
+    f1 at an IoU of 0.5 in time; onset_ms from the beginning of the attended interval to the decision;
+    false_per_h: moments of which less than half was attended. Where the thing is known (masks, the
+    emulator): region_iou is the mean overlap of the attended region with the box of its mask, over every
+    estimate while it was attended; right_object the share of them with an overlap of at least 0.5.
+    region_iou_os1 and right_object.os1 are the same frames by OS-1's rule: of class-agnostic boxes (the
+    shipped detector's from a probability of 0.1 on) those of at least a tenth of a side that contain the
+    gaze with 10 px around it, suppressed at 0.4, the outer rectangle of the 8 smallest, the whole image
+    where there is none.
+    """
     kind, trials, without = sessions(data)
     model = Model(path) if path else load("attention")
     with progress("sessions", len(trials)) as done:
