@@ -166,6 +166,7 @@ class Hello(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
     BOOT_FIELD_NUMBER: _builtins.int
+    TO_BOOT_FIELD_NUMBER: _builtins.int
     digest: _builtins.int
     """first eight bytes of the SHA-256 of this file, comments and blanks removed"""
     name: _builtins.str
@@ -173,7 +174,9 @@ class Hello(_message.Message):
     reply: _builtins.bool
     """answers a Hello; the other side does not answer again"""
     boot: _builtins.int
-    """of the sender, another one after each start: clock and numbers begin anew"""
+    """of the sender, another one after each start, never 0: clock and numbers begin anew"""
+    to_boot: _builtins.int
+    """of the other side as the sender knows it; 0: not yet. Only a Hello to oneself counts"""
     def __init__(
         self,
         *,
@@ -181,10 +184,11 @@ class Hello(_message.Message):
         name: _builtins.str = ...,
         reply: _builtins.bool = ...,
         boot: _builtins.int = ...,
+        to_boot: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "digest", b"digest", "name", b"name", "reply", b"reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "digest", b"digest", "name", b"name", "reply", b"reply", "to_boot", b"to_boot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -196,19 +200,23 @@ class Heartbeat(_message.Message):
 
     RECEIVED_FIELD_NUMBER: _builtins.int
     DAMAGED_FIELD_NUMBER: _builtins.int
+    BOOT_FIELD_NUMBER: _builtins.int
     received: _builtins.int
     """good packets received so far, modulo 2^32"""
     damaged: _builtins.int
     """frames received that were not packets"""
+    boot: _builtins.int
+    """of the sender: who takes it for somebody else greets anew"""
     def __init__(
         self,
         *,
         received: _builtins.int = ...,
         damaged: _builtins.int = ...,
+        boot: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "received", b"received"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "damaged", b"damaged", "received", b"received"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -247,15 +255,19 @@ class EventsReceived(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     UPTO_FIELD_NUMBER: _builtins.int
+    BOOT_FIELD_NUMBER: _builtins.int
     upto: _builtins.int
+    boot: _builtins.int
+    """of the MCU that numbered them"""
     def __init__(
         self,
         *,
         upto: _builtins.int = ...,
+        boot: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["upto", b"upto"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "upto", b"upto"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,7 +320,8 @@ Global___TimeReply: _TypeAlias = TimeReply  # noqa: Y015
 class EyeChunk(_message.Message):
     """--- telemetry, MCU to host: never acknowledged, losses are counted by the gaps in `sequence`. The rare
     ones that must not be lost (Worn, Button, PrivacySwitch, Fault) are events: they have a number of
-    their own in Packet.event and are sent again, in order, until EventsReceived names it ---
+    their own in Packet.event and are sent again, in order, until EventsReceived names it. What tells an
+    event from all others is that number and the boot it was counted in ---
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -750,6 +763,7 @@ class Packet(_message.Message):
     T_US_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     OLDEST_EVENT_FIELD_NUMBER: _builtins.int
+    EVENT_BOOT_FIELD_NUMBER: _builtins.int
     HELLO_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
@@ -781,6 +795,8 @@ class Packet(_message.Message):
     """number of this event, from 1; 0: not an event"""
     oldest_event: _builtins.int
     """the oldest event the MCU still holds; those before were received or lost"""
+    event_boot: _builtins.int
+    """of the MCU that numbers this event"""
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -836,6 +852,7 @@ class Packet(_message.Message):
         t_us: _builtins.int = ...,
         event: _builtins.int = ...,
         oldest_event: _builtins.int = ...,
+        event_boot: _builtins.int = ...,
         hello: Global___Hello | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         ack: Global___Ack | None = ...,
@@ -863,7 +880,7 @@ class Packet(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "ambient_light", b"ambient_light", "battery", b"battery", "body", b"body", "button", b"button", "events_received", b"events_received", "eye_chunk", b"eye_chunk", "fault", b"fault", "get_info", b"get_info", "haptic", b"haptic", "heartbeat", b"heartbeat", "hello", b"hello", "imu_batch", b"imu_batch", "info", b"info", "log", b"log", "power", b"power", "privacy_switch", b"privacy_switch", "reboot", b"reboot", "set_camera", b"set_camera", "set_indicator", b"set_indicator", "set_leds", b"set_leds", "sleep", b"sleep", "time_reply", b"time_reply", "time_request", b"time_request", "worn", b"worn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "ambient_light", b"ambient_light", "battery", b"battery", "body", b"body", "button", b"button", "event", b"event", "events_received", b"events_received", "eye_chunk", b"eye_chunk", "fault", b"fault", "get_info", b"get_info", "haptic", b"haptic", "heartbeat", b"heartbeat", "hello", b"hello", "imu_batch", b"imu_batch", "info", b"info", "log", b"log", "oldest_event", b"oldest_event", "power", b"power", "privacy_switch", b"privacy_switch", "reboot", b"reboot", "sequence", b"sequence", "set_camera", b"set_camera", "set_indicator", b"set_indicator", "set_leds", b"set_leds", "sleep", b"sleep", "t_us", b"t_us", "time_reply", b"time_reply", "time_request", b"time_request", "worn", b"worn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "ambient_light", b"ambient_light", "battery", b"battery", "body", b"body", "button", b"button", "event", b"event", "event_boot", b"event_boot", "events_received", b"events_received", "eye_chunk", b"eye_chunk", "fault", b"fault", "get_info", b"get_info", "haptic", b"haptic", "heartbeat", b"heartbeat", "hello", b"hello", "imu_batch", b"imu_batch", "info", b"info", "log", b"log", "oldest_event", b"oldest_event", "power", b"power", "privacy_switch", b"privacy_switch", "reboot", b"reboot", "sequence", b"sequence", "set_camera", b"set_camera", "set_indicator", b"set_indicator", "set_leds", b"set_leds", "sleep", b"sleep", "t_us", b"t_us", "time_reply", b"time_reply", "time_request", b"time_request", "worn", b"worn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "ack", "time_request", "time_reply", "eye_chunk", "imu_batch", "power", "battery", "worn", "button", "ambient_light", "privacy_switch", "fault", "log", "set_camera", "set_leds", "set_indicator", "haptic", "sleep", "reboot", "get_info", "info", "events_received"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015

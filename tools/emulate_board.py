@@ -82,6 +82,7 @@ def summary(glasses: EmulatedBoard) -> dict[str, object]:
         "dropped": counts.dropped,
         "buttons": sum(pressed for _, pressed in glasses.presses),
         "restarts": counts.restarts,
+        "died_events": counts.died,
         "overrun_bytes": glasses.line.overrun_bytes,
         "charge": supply.charge,
         "power_mw": supply.power_mw,

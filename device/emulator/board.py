@@ -246,6 +246,9 @@ class EmulatedBoard:
             elif done.deed is Deed.STARTED:
                 self.counts.restarts = done.value
                 self.mark("started")
+            elif done.deed is Deed.ENDING:
+                self.counts.died += done.value
+                self.counts.died_presses += done.numbers[0]
             self.deeds = [*self.deeds[-999:], (time.monotonic_ns(), done)]
 
     # --- world --------------------------------------------------------------------------------------

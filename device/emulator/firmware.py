@@ -50,6 +50,7 @@ class Deed(IntEnum):
     HAPTIC = 68
     SLEEP = 69
     STARTED = 70
+    ENDING = 71
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,4 +52,8 @@ class Counts:
     dropped: int = 0
     """Readings the board had no time for, or frames that could not be drawn in time."""
     restarts: int = 0
+    died: int = 0
+    """Events that the host had not confirmed when a board restarted, over all restarts."""
+    died_presses: int = 0
+    """Those of them that were the button going down or up."""
     haptics: int = 0

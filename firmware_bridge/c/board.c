@@ -13,8 +13,10 @@
  *   from the board   camera: mode, rate_hz, width, height         leds: current_ma, strobe_us
  *                    indicator: value   haptic: ms, permille      sleep: value = ms, 0 awake
  *                    started: value = resets, `which` = cause
+ *                    ending: value = events the host has not confirmed, of which presses of buttons
  *
- * A restart is a real one: the program runs itself anew, with a clock that begins again. */
+ * A restart is a real one: the program runs itself anew, with a clock that begins again, and what the host
+ * has not confirmed is gone. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -28,7 +30,7 @@
 #include "glasses.h"
 
 enum { EYE = 1, IMU, POWER, BATTERY, WORN, BUTTON, PRIVACY, AMBIENT, FAULT, RESET };
-enum { CAMERA = 65, LEDS, INDICATOR, HAPTIC, SLEEP, STARTED };
+enum { CAMERA = 65, LEDS, INDICATOR, HAPTIC, SLEEP, STARTED, ENDING };
 
 typedef struct {
     uint8_t kind;
@@ -144,6 +146,19 @@ static void fall_asleep(void *context, uint32_t duration_ms)
     tell(context, head, NULL, 0);
 }
 
+/* What dies with us, for those who count; a real board cannot tell any more. */
+static void tell_ending(const board *self)
+{
+    const beheld_link *link = &self->glasses.link;
+    header head = {.kind = ENDING, .value = link->next_event - link->oldest_event};
+    uint32_t presses = 0;
+
+    for (uint32_t number = link->oldest_event; number != link->next_event; number++) {
+        presses += link->events[number % BEHELD_EVENTS].body == beheld_wire_Packet_button_tag;
+    }
+    tell(self, head, &presses, 1);
+}
+
 static void restart(board *self, uint32_t cause)
 {
     char resets[16], why[16];
@@ -157,6 +172,7 @@ static void restart(board *self, uint32_t cause)
         }
         fresh[count++] = *argument;
     }
+    tell_ending(self);
     snprintf(resets, sizeof resets, "%u", (unsigned)(self->resets + 1u));
     snprintf(why, sizeof why, "%u", (unsigned)cause);
     fresh[count++] = (char[]){"--resets"};

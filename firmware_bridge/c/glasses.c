@@ -97,7 +97,7 @@ void beheld_glasses_byte(beheld_glasses *glasses, uint8_t byte, uint64_t now_us)
 void beheld_glasses_tick(beheld_glasses *glasses, uint64_t now_us)
 {
     beheld_link_tick(&glasses->link, now_us);
-    if (glasses->link.new_host) { /* a program that has not heard of us must know where we stand */
+    if (glasses->link.new_host && glasses->link.state == BEHELD_READY) { /* a program that has not heard of us must know where we stand */
         glasses->link.new_host = false;
         tell_states(glasses, now_us);
     }

@@ -31,7 +31,7 @@ typedef struct {
     const char *firmware;
     const char *board;
     uint64_t digest;
-    uint32_t boot;   /* any number that the last start did not have */
+    uint32_t boot;   /* any number that the last start did not have, not 0 */
     uint32_t resets; /* since power came */
     beheld_wire_FaultKind cause; /* of this start; FAULT_NONE for power-on and ordered restarts */
 } beheld_start;

@@ -70,6 +70,7 @@ static void greet(beheld_link *link, bool reply, uint64_t now_us)
     packet->body.hello.digest = link->digest;
     packet->body.hello.reply = reply;
     packet->body.hello.boot = link->boot;
+    packet->body.hello.to_boot = link->host_boot;
     copy_text(packet->body.hello.name, sizeof packet->body.hello.name, link->name);
     link->hello_us = now_us;
     (void)beheld_link_send(link, now_us);
@@ -82,6 +83,7 @@ static void send_event(beheld_link *link, uint32_t number)
 
     packet->event = number;
     packet->oldest_event = link->oldest_event;
+    packet->event_boot = link->boot;
     packet->which_body = event->body;
     switch (event->body) {
     case beheld_wire_Packet_worn_tag:
@@ -127,31 +129,43 @@ bool beheld_link_events_waiting(const beheld_link *link)
     return link->oldest_event != link->next_event;
 }
 
-static void take_events_received(beheld_link *link, uint32_t upto)
+static void take_events_received(beheld_link *link, const beheld_wire_EventsReceived *received)
 {
-    /* A number from before our start, or of an event we do not have, says nothing. */
-    if (upto - link->oldest_event < link->next_event - link->oldest_event) {
-        link->oldest_event = upto + 1u;
+    /* Numbers from before our start, or of events we do not have, say nothing. */
+    if (received->boot == link->boot &&
+        received->upto - link->oldest_event < link->next_event - link->oldest_event) {
+        link->oldest_event = received->upto + 1u;
     }
 }
 
 static void take_hello(beheld_link *link, const beheld_wire_Hello *hello, uint64_t now_us)
 {
-    bool ready = hello->digest == link->digest;
+    bool same = hello->digest == link->digest;
+    bool known = hello->to_boot == link->boot; /* else it is for whoever was here before us */
 
-    if (ready && hello->boot != link->host_boot) { /* its sequence numbers begin anew */
+    if (same && hello->boot != link->host_boot) { /* its sequence numbers begin anew */
         link->host_boot = hello->boot;
         link->new_host = true;
         for (size_t i = 0; i < BEHELD_REMEMBERED; i++) {
             link->answers[i].used = false;
         }
     }
-    link->state = ready ? BEHELD_READY : BEHELD_REFUSED;
-    if (!hello->reply) {
-        greet(link, true, now_us); /* when refused too, so that the host can name both versions */
+    link->state = !same ? BEHELD_REFUSED : known ? BEHELD_READY : BEHELD_GREETING;
+    if (!hello->reply || (same && !known)) {
+        /* When refused too, so that the host can name both versions. */
+        greet(link, known || !same, now_us);
     }
-    if (ready) {
+    if (link->state == BEHELD_READY) {
         send_waiting_events(link, now_us);
+    }
+}
+
+/* Who sends it may have started anew, and we have missed the greeting. */
+static void take_heartbeat(beheld_link *link, const beheld_wire_Heartbeat *beat, uint64_t now_us)
+{
+    if (beat->boot != link->host_boot) {
+        link->state = BEHELD_GREETING;
+        greet(link, false, now_us);
     }
 }
 
@@ -219,7 +233,9 @@ static void take(beheld_link *link, size_t length, uint64_t now_us)
     } else if (link->incoming.which_body == beheld_wire_Packet_time_request_tag) {
         take_time_request(link, now_us);
     } else if (link->incoming.which_body == beheld_wire_Packet_events_received_tag) {
-        take_events_received(link, link->incoming.body.events_received.upto);
+        take_events_received(link, &link->incoming.body.events_received);
+    } else if (link->incoming.which_body == beheld_wire_Packet_heartbeat_tag) {
+        take_heartbeat(link, &link->incoming.body.heartbeat, now_us);
     } else if (is_command(link->incoming.which_body)) {
         take_command(link, now_us);
     }
@@ -254,6 +270,7 @@ void beheld_link_tick(beheld_link *link, uint64_t now_us)
         packet->which_body = beheld_wire_Packet_heartbeat_tag;
         packet->body.heartbeat.received = link->received;
         packet->body.heartbeat.damaged = link->receiver.damaged;
+        packet->body.heartbeat.boot = link->boot;
         (void)beheld_link_send(link, now_us);
     }
 }

@@ -15,7 +15,7 @@
 #define BEHELD_EVENTS 32u    /* events kept until the host has them; then the oldest is given up */
 #define BEHELD_EVENT_US 100000u
 #define BEHELD_SILENCE_US 3000000u
-#define BEHELD_HELLO_US 500000u
+#define BEHELD_HELLO_US 100000u
 #define BEHELD_HEARTBEAT_US 1000000u
 
 typedef enum {
@@ -53,7 +53,7 @@ struct beheld_link {
     beheld_act act;
     const char *name;
     uint64_t digest;
-    uint32_t boot;      /* ours: another number after each start */
+    uint32_t boot;      /* ours: another number after each start, not 0 */
     uint32_t host_boot; /* the host's, 0 while unknown */
     bool new_host;      /* another host program has greeted; whoever looks clears it */
     beheld_state state;

@@ -17,17 +17,22 @@ RUNS = int(os.environ.get("BEHELD_FUZZ_RUNS", "1500"))
 """Conversations for each side; set it higher for a long run."""
 
 
+US = 7
+"""Boot number of whichever side is fuzzed (the C side's is in `fuzz.c`)."""
+
+
 def conversation(rng: random.Random, digest: int) -> bytes:
     """A greeting and packets of any kind; bytes changed, lost, added, frames cut, swapped and repeated.
 
     Half of the packets are spoilt before they are framed, so that they get past the CRC.
     """
-    greeting = wire.Hello(digest=digest, name="fuzz", boot=rng.getrandbits(32) | 1)
+    greeting = wire.Hello(digest=digest, name="fuzz", boot=rng.getrandbits(32) | 1, to_boot=US)
     frames = [encode(wire.Packet(sequence=rng.randrange(3), hello=greeting).SerializeToString())]
     for _ in range(rng.randrange(1, 12)):
         packet = example(rng.choice(KINDS))
         packet.sequence, packet.t_us = rng.randrange(40), rng.getrandbits(40)
         packet.event, packet.oldest_event = rng.randrange(6), rng.randrange(6)
+        packet.event_boot = greeting.boot if rng.random() < 0.8 else rng.getrandbits(32)
         payload = bytearray(packet.SerializeToString())
         if rng.random() < 0.5:
             for _ in range(rng.randrange(1, 4)):
@@ -55,7 +60,7 @@ def test_no_bytes_break_the_link() -> None:
     """Whatever comes: no exception, memory bounded, and afterwards a right board is understood."""
     rng = random.Random(12)
     for _ in range(RUNS):
-        link, now_ns = Link(), 0
+        link, now_ns = Link(boot=US), 0
         link.open(now_ns)
         line = conversation(rng, table_digest())
         while line:
@@ -66,7 +71,9 @@ def test_no_bytes_break_the_link() -> None:
                 assert not isinstance(event, EventsLost) or event.count > 0
             line = line[cut:]
             assert len(link.outgoing()) < 100_000
-        fresh = wire.Packet(sequence=5, hello=wire.Hello(digest=table_digest(), boot=0xB007))
+        fresh = wire.Packet(
+            sequence=5, hello=wire.Hello(digest=table_digest(), boot=0xB007, to_boot=US)
+        )
         link.receive(b"\x00" + encode(fresh.SerializeToString()), now_ns)
         assert link.state is State.READY
         worn = wire.Packet(sequence=6, worn=wire.Worn(worn=True)).SerializeToString()

@@ -28,6 +28,8 @@ from firmware_bridge.link import (
 )
 
 MS = 1_000_000
+US = 0xBEEF
+"""Boot number of our side."""
 
 
 def packet(sequence: int, **body: object) -> bytes:
@@ -35,20 +37,27 @@ def packet(sequence: int, **body: object) -> bytes:
 
 
 def hello(
-    sequence: int = 0, digest: int | None = None, *, reply: bool = True, boot: int = 1
+    sequence: int = 0,
+    digest: int | None = None,
+    *,
+    reply: bool = True,
+    boot: int = 1,
+    to_boot: int = US,
 ) -> bytes:
     known = table_digest() if digest is None else digest
-    return packet(sequence, hello=wire.Hello(digest=known, name="mcu 1", reply=reply, boot=boot))
+    greeting = wire.Hello(digest=known, name="mcu 1", reply=reply, boot=boot, to_boot=to_boot)
+    return packet(sequence, hello=greeting)
 
 
-def event_packet(sequence: int, number: int, oldest: int, button: int) -> bytes:
+def event_packet(sequence: int, number: int, oldest: int, button: int, boot: int = 1) -> bytes:
     body = wire.Button(button=button, pressed=True)
     fields = {"sequence": sequence, "t_us": 5, "event": number, "oldest_event": oldest}
+    fields["event_boot"] = boot
     return encode(wire.Packet(button=body, **fields).SerializeToString())  # type: ignore[arg-type]
 
 
 def ready() -> Link:
-    link = Link()
+    link = Link(boot=US)
     link.open(0)
     assert link.receive(hello(), 0) == [
         Changed(before=State.GREETING, after=State.READY, why="microcontroller 'mcu 1' answers")
@@ -155,7 +164,68 @@ def test_a_restart_is_noticed_and_numbers_begin_anew() -> None:
     assert isinstance(answered, Answered) and (answered.sequence, answered.result) == (number, None)
     assert restarted == Restarted(name="mcu 1") and link.counts.restarts == 1
     assert link.clock.fit is None
-    assert buttons(link.receive(event_packet(1, 1, 1, button=2), 4)) == [2]
+    assert buttons(link.receive(event_packet(1, 1, 1, button=2, boot=2), 4)) == [2]
+
+
+def test_a_greeting_to_somebody_else_is_answered_and_opens_nothing() -> None:
+    """It was meant for the program that had the line before us, and comes late."""
+    link = Link(boot=US)
+    link.open(0)
+    link.outgoing()
+    assert link.receive(hello(4, to_boot=0xDEAD), 1) == [] and link.state is State.GREETING
+    (answer,) = sent(link)
+    assert (answer.hello.to_boot, answer.hello.reply) == (1, False)
+    link.receive(hello(5, to_boot=US), 2)
+    assert link.state is State.READY and sent(link) == []
+
+
+def test_a_board_that_restarted_unheard_is_greeted_again() -> None:
+    """Its greeting was lost, and it took an old one of ours for an answer: no silence, and no events."""
+    link = ready()
+    link.receive(packet(900, worn=wire.Worn()), 1)
+    other = wire.Heartbeat(boot=2)
+    assert link.receive(packet(3, heartbeat=other), 200 * MS) == []
+    assert [p.hello.to_boot for p in sent(link)] == [1]
+    assert link.receive(event_packet(4, 1, 1, button=3, boot=2), 400 * MS) == []
+    assert [p.WhichOneof("body") for p in sent(link)] == ["hello"]  # and confirms nothing
+    assert Restarted(name="mcu 1") in link.receive(hello(5, boot=2), 401 * MS)
+    assert buttons(link.receive(event_packet(6, 1, 1, button=3, boot=2), 402 * MS)) == [3]
+    assert [p.events_received.boot for p in sent(link) if p.HasField("events_received")] == [2]
+
+
+def test_a_greeting_from_before_a_restart_makes_no_event_come_twice() -> None:
+    link = ready()
+    link.receive(hello(0, boot=2), 1)
+    assert buttons(link.receive(event_packet(1, 1, 1, button=7, boot=2), 2)) == [7]
+    link.receive(hello(90, boot=1), 3)  # so late
+    link.receive(hello(2, boot=2), 4)
+    assert buttons(link.receive(event_packet(3, 1, 1, button=7, boot=2), 5)) == []
+    assert buttons(link.receive(event_packet(4, 2, 1, button=8, boot=2), 6)) == [8]
+
+
+def test_a_count_from_before_a_restart_does_not_deafen_the_link() -> None:
+    link = ready()
+    link.receive(packet(9_000, worn=wire.Worn()), 1)  # from before the restart, and late
+    got = [link.receive(packet(k, worn=wire.Worn()), k) for k in range(1, 70)]
+    assert any(got)
+
+
+def test_events_given_up_by_a_board_that_restarted_are_counted() -> None:
+    link = ready()
+    link.receive(hello(0, boot=2), 1)
+    events = link.receive(event_packet(1, 4, 3, button=4, boot=2), 2)
+    assert events == [EventsLost(count=2)]
+    assert buttons(link.receive(event_packet(2, 3, 3, button=3, boot=2), 3)) == [3, 4]
+
+
+def test_a_command_given_up_while_another_is_sent_ends_all_the_same() -> None:
+    link = ready()
+    number = link.command(0, haptic=wire.Haptic())
+    for t_ms in range(0, 2000, 50):
+        assert not [e for e in link.tick(t_ms * MS) if isinstance(e, Answered)]
+    link.command(2001 * MS, haptic=wire.Haptic())
+    ended = [e.sequence for e in link.tick(2002 * MS) if isinstance(e, Answered)]
+    assert ended == [number]
 
 
 @given(st.integers(1, 30))

@@ -16,6 +16,8 @@ from firmware_bridge import wire_pb2 as wire
 from firmware_bridge.digest import table_digest
 from firmware_bridge.framing import Decoder, encode
 
+BOOT = 5
+
 
 class PythonBoard:
     """`commands` are (kind, message) as they came; each is carried out once and acknowledged."""
@@ -68,14 +70,15 @@ class PythonBoard:
                     self._take(wire.Packet.FromString(payload))
             if time.monotonic() - self._beat_s > 0.5:
                 self._beat_s = time.monotonic()
-                self.send(heartbeat=wire.Heartbeat())
+                self.send(heartbeat=wire.Heartbeat(boot=BOOT))
 
     def _take(self, packet: wire.Packet) -> None:
         kind = packet.WhichOneof("body") or ""
         if kind == "hello":
             if not packet.hello.reply:
                 self._seen.clear()
-                hello = wire.Hello(digest=self._digest, name="python board", reply=True)
+                hello = wire.Hello(digest=self._digest, name="python board", reply=True, boot=BOOT)
+                hello.to_boot = packet.hello.boot
                 self.send(hello=hello)
                 if self._charge_permille is not None:
                     battery = wire.Battery(

@@ -24,6 +24,8 @@ from tools.output import emit, json_option
 
 PAYLOAD_PX = 64
 PEER = "pyserial read_until"
+HOST = 2
+"""Boot number of our side, which the packets made beforehand greet."""
 
 
 @dataclass(slots=True)
@@ -122,7 +124,7 @@ Reader = Callable[[int, list[wire.Packet], Callable[[], None]], Received]
 
 
 def _through_terminal(sent: list[wire.Packet], read: Reader) -> Received:
-    greeting = wire.Hello(digest=table_digest(), name="bench", boot=1, reply=True)
+    greeting = wire.Hello(digest=table_digest(), name="bench", boot=1, to_boot=HOST, reply=True)
     every = [wire.Packet(sequence=0, hello=greeting), *sent]
     line = b"".join(encode(packet.SerializeToString()) for packet in every)
     master, slave = pty.openpty()
@@ -169,7 +171,7 @@ def _read_chunks(
 
 
 def _read_link(slave: int, sent: list[wire.Packet], begin: Callable[[], None]) -> Received:
-    received, link = Received(), Link()
+    received, link = Received(), Link(boot=HOST)
     begin()
     link.open(time.monotonic_ns())
 

@@ -56,8 +56,8 @@ def command(runs: int, seed: int, kind: str | None, as_json: bool) -> None:
     Each run lasts some seconds of real time: eyes over the serial line, scene over the camera socket, the
     wearer presses the button at random times, the fault comes at a random time. Afterwards the recording
     must be readable, every press be in it once, every interval without eyes be a gap. `recovery_s` counts
-    from the end of the fault to the next eye frame. `died_with_board`: presses that a board took within
-    half a second before it restarted, and had not yet been confirmed.
+    from the end of the fault to the next eye frame. `died_with_board`: presses (down or up) that a board
+    held when it restarted and that had not reached the host; the board itself counts what it holds.
     """
     done: list[Run] = []
     models = load_models()

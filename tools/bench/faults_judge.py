@@ -13,12 +13,9 @@ from device.glasses.session import Glasses
 from device.record import SessionSource
 from device.types import DeviceEvent, EyeFrame, ScenePacket
 
-RESTARTS = ("hang", "brown-out", "reboot")
 HOLE_NS = 200_000_000
 """An eye stream without a frame for longer is a gap, which must be accounted for."""
 WRONG_STAMP_NS = 100_000_000
-BEFORE_RESTART_S = 0.5
-"""What a board took so shortly before it lost power may die with it: it had not been confirmed."""
 
 
 @dataclass(slots=True)
@@ -30,6 +27,7 @@ class Run:
     lost_events: int = 0
     repeated_events: int = 0
     died_with_board: int = 0
+    """Button events that are not in the recording, and that a board held unconfirmed when it restarted."""
     presses: int = 0
     unaccounted_s: float = 0.0
     """Time in which no eye was seen and no gap says so, or by which seen and gaps miss the session."""
@@ -72,7 +70,7 @@ def judge(run: Run, board: EmulatedBoard, glasses: Glasses, outcome: Outcome, fa
     except Exception as error:  # an unreadable recording is a finding, whatever the reader says
         run.unreadable = f"{type(error).__name__}: {error}"
         return
-    _judge_events(run, board, fault, pressed)
+    _judge_events(run, board, pressed)
     # The switch erases what was recorded just before it: that hole is by right.
     erased_ns = fault.start_ns - glasses.clock.start_ns if run.kind == "privacy" else None
     _judge_time(run, outcome, sorted(eyes_ns), erased_ns)
@@ -97,16 +95,13 @@ def _judge_stamps(run: Run, board: EmulatedBoard, start_ns: int, eyes_ns: list[i
     run.wrong_stamps = int((nearest > WRONG_STAMP_NS).sum())
 
 
-def _judge_events(run: Run, board: EmulatedBoard, fault: Fault, pressed: list[bool]) -> None:
-    """Each press the board took is in the recording once, in its order."""
+def _judge_events(run: Run, board: EmulatedBoard, pressed: list[bool]) -> None:
+    """Each press the board took is in the recording once, in its order; but for what the board itself
+    counted when it restarted."""
     run.presses = len(board.presses)
     missing = len(board.presses) - len(pressed)
-    excused = 0
-    if run.kind in RESTARTS:
-        earliest_ns = fault.start_ns - round(BEFORE_RESTART_S * 1e9)
-        excused = sum(earliest_ns <= t_ns <= fault.end_ns + 10**8 for t_ns, _ in board.presses)
-    run.died_with_board = min(excused, max(0, missing))
-    run.lost_events = max(0, missing - excused)
+    run.died_with_board = min(board.counts.died_presses, max(0, missing))
+    run.lost_events = max(0, missing - board.counts.died_presses)
     run.repeated_events = max(0, -missing)
     if missing == 0 and pressed != [on for _, on in board.presses]:
         run.lost_events = 1  # as many, but not these
