@@ -1,11 +1,11 @@
 """The scene half of EMOShip: how pleasant and how arousing a view is, and how sure that is.
 
 A Gaussian process on what the backbone says of a view: its embedding on the few axes along which pictures
-differ most, what the names it has for the view suggest (`export/affect_words.py`), and where these names
-lie among sentences. Five hundred rated pictures are too few to train a network's layers on; a Gaussian
-process uses them all, says how far a view is from everything rated, and its prediction is three small
-matrix products. It is stored through 192 of its points (deterministic training conditional,
-Quinonero-Candela and Rasmussen 2005), which keeps it below half a megabyte.
+differ most, what the names it has for the view suggest (`export/affect_words.py`), from the first name alone
+to all of them a little, and where these names lie among sentences. Five hundred rated pictures are too few
+to train a network's layers on; a Gaussian process uses them all, says how far a view is from everything
+rated, and its prediction is three small matrix products. The mean is exact; the doubt is computed on the
+leading axes of the rated pictures' likeness, which makes it a little too large and the file small.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class AffectConfig:
     axes: int = 64
-    """Principal axes of the embedding."""
-    temperature: float = 4.0
-    """Of the class probabilities that weigh the lexicon: a view suggests more than its first name."""
-    points: int = 192
+    """Principal axes of the embedding, each channel scaled to unit spread."""
+    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    """Of the class probabilities that weigh the lexicon: from the first name alone to all of them."""
+    points: int = 532
+    """Rated pictures that are kept."""
+    doubts: int = 128
+    """Axes of their likeness that the standard deviation is computed on."""
     classes: int = 1000
     embedding: int = 1280
     lexicon: int = 3
@@ -39,39 +42,38 @@ class Affect(nn.Module):
     def __init__(self, config: AffectConfig | None = None) -> None:
         super().__init__()
         c = config or AffectConfig()
-        self.temperature = c.temperature
+        self.temperatures = c.temperatures
+        suggested = c.lexicon * len(c.temperatures)
         shapes = {
             "mean": (c.embedding,),
             "axes": (c.embedding, c.axes),
             "lexicon": (c.classes, c.lexicon),
-            "lexicon_mean": (c.lexicon,),
-            "lexicon_scale": (c.lexicon,),
+            "lexicon_mean": (suggested,),
+            "lexicon_scale": (suggested,),
             "words": (c.classes, c.words),
             "points_view": (c.points, c.axes),
             "points_words": (c.points, c.words),
-            "points_lexicon": (c.points, c.lexicon),
+            "points_lexicon": (c.points, suggested),
             "widths": (2,),  # inverse squared lengths of view and words
             "shares": (3,),  # of the view, the words and the lexicon in the kernel
-            "root": (c.points, c.points),  # kernel values -> features of the regression
             "weights": (c.points, 2),
-            "covariance": (c.points, c.points),  # root of the weights' posterior covariance
+            "certain": (c.points, c.doubts),  # kernel values -> what the pictures say of a view
             "noise": (2,),  # variances
             "ratio": (1,),  # of noise to signal
-            "scale": (2,),  # variance of each rating over the training pictures
             "middle": (2,),
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
 
     def describe(self, embedding: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the kernel compares: view (B, axes), words (B, words), lexicon (B, 3)."""
+        """What the kernel compares: view (B, axes), words (B, words), lexicon (B, 3 x temperatures)."""
         view = (embedding - self.mean) @ self.axes
         words = logits.softmax(1) @ self.words
-        lexicon = (logits / self.temperature).softmax(1) @ self.lexicon
-        return view, words, (lexicon - self.lexicon_mean) / self.lexicon_scale
+        each = [(logits / t).softmax(1) @ self.lexicon for t in self.temperatures]
+        return view, words, (torch.cat(each, 1) - self.lexicon_mean) / self.lexicon_scale
 
     def kernel(self, view: Tensor, words: Tensor, lexicon: Tensor) -> Tensor:
-        """(B, points): likeness to each stored point."""
+        """(B, points): likeness to each rated picture."""
         near_view = torch.exp(-self.widths[0] * _squares(view, self.points_view))
         near_words = torch.exp(-self.widths[1] * _squares(words, self.points_words))
         same = lexicon @ self.points_lexicon.T
@@ -79,14 +81,14 @@ class Affect(nn.Module):
 
     def forward(self, embedding: Tensor, logits: Tensor) -> dict[str, Tensor]:
         seen = self.describe(embedding, logits)
-        features = self.kernel(*seen) @ self.root  # (B, points)
-        mean = self.middle + features @ self.weights
-        # What the stored points cannot say of this view, and what the ratings left open; in noise units.
+        likeness = self.kernel(*seen)
         alone = self.shares[0] + self.shares[1] + self.shares[2] * seen[2].square().sum(1, True)
-        unsaid = (alone - features.square().sum(1, keepdim=True)).clamp(min=0) / self.ratio
-        doubt = unsaid + (features @ self.covariance).square().sum(1, keepdim=True)  # (B, 1)
-        sd = (self.noise * (1 + doubt)).sqrt()
-        return {"affect": mean, "sd": sd}
+        said = (likeness @ self.certain).square().sum(1, keepdim=True)
+        doubt = (alone - said).clamp(min=0) / self.ratio  # (B, 1), in noise units
+        return {
+            "affect": self.middle + likeness @ self.weights,
+            "sd": (self.noise * (1 + doubt)).sqrt(),
+        }
 
 
 def _squares(a: Tensor, b: Tensor) -> Tensor:

@@ -25,14 +25,23 @@ SPLIT = Path(__file__).parent / "splits" / "affect_train.txt"
 COLUMNS = ("valence_mean", "valence_sd", "arousal_mean", "arousal_sd")
 
 
+LOOKS = ((0.0, 0.0, 1.0, 1.0), (0.15, 0.15, 0.85, 0.85), (0.0, 0.0, 0.8, 0.8), (0.2, 0.2, 1.0, 1.0))
+"""Left, top, right and bottom of what the backbone looks at in a picture, as shares of it. The first two are
+what it gets to see on the glasses, where the tag stage looks at the attended region and, in its turn, at the
+whole view: nobody's gaze is known here, and in a composed picture it mostly rests in the middle. The others
+only serve fitting: the mean over looks is a steadier description of a rated picture."""
+SERVED = 2
+"""Looks that a prediction uses."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenes:
-    """N pictures as the backbone sees them, and how people rated them."""
+    """N pictures as the backbone sees them in L looks, and how people rated them."""
 
     embedding: NDArray[np.float32]
-    """(N, 1280), unit length."""
+    """(N, L, 1280), unit length."""
     logits: NDArray[np.float32]
-    """(N, 1000)."""
+    """(N, L, 1000)."""
     ratings: Floats
     """(N, 2): mean valence and arousal, 1 to 7."""
     spread: Floats
@@ -86,16 +95,35 @@ def read_scenes(
             picture = cv2.imread(str(folder / "images" / row["image"]))
         if picture is None:
             raise InputError(f"{folder / row['image']}: cannot be read (labels.csv line {line})")
-        made.append(backbone.run(image=fit(picture, backbone.input_size_px)[None]))
+        made.append([backbone.run(image=_look(picture, look, backbone)) for look in LOOKS])
         tick((line - 1) / len(rows))
     values = np.array(numbers)
     return Scenes(
-        embedding=np.concatenate([m["embedding"] for m in made]),
-        logits=np.concatenate([m["logits"] for m in made]),
+        embedding=np.stack([np.concatenate([m["embedding"] for m in row]) for row in made]),
+        logits=np.stack([np.concatenate([m["logits"] for m in row]) for row in made]),
         ratings=values[:, [0, 2]],
         spread=values[:, [1, 3]],
         themes=tuple(row["theme"] for row in rows),
     )
+
+
+def _look(
+    picture: NDArray[np.uint8], look: tuple[float, ...], backbone: Model
+) -> NDArray[np.uint8]:
+    """(1, 224, 224, 3): one part of a picture as the backbone takes it."""
+    height, width = picture.shape[:2]
+    left, top, right, bottom = (
+        round(s * e) for s, e in zip(look, (width, height) * 2, strict=True)
+    )
+    part = np.ascontiguousarray(picture[top : max(bottom, top + 1), left : max(right, left + 1)])
+    return fit(part, backbone.input_size_px)[None]
+
+
+def combine(mean: Floats, sd: Floats) -> tuple[Floats, Floats]:
+    """One mean and sd (N, 2) of several looks' (N, L, 2): weighed by their certainty, as the device does."""
+    weight = 1 / sd**2
+    weight /= weight.sum(1, keepdims=True)
+    return (weight * mean).sum(1), np.sqrt((weight * sd**2).sum(1))
 
 
 def theme_folds(themes: tuple[str, ...], count: int = 10, seed: int = 0) -> list[NDArray[np.bool_]]:

@@ -24,7 +24,15 @@ from numpy.typing import NDArray
 
 from device.model import load
 from models.affect import Affect, AffectConfig
-from models.affect_data import SPLIT, Scenes, read_scenes, theme_folds, theme_hash
+from models.affect_data import (
+    SERVED,
+    SPLIT,
+    Scenes,
+    combine,
+    read_scenes,
+    theme_folds,
+    theme_hash,
+)
 from models.scores import concordance, pearson
 
 TABLE = Path(__file__).parent / "tables" / "affect_words.npz"
@@ -33,11 +41,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TrainAffect:
-    widths: tuple[float, ...] = (0.5, 1.0)
+    widths: tuple[float, ...] = (1.0, 1.5)
     """Of the view's kernel, in units of one over the median squared distance."""
-    word_shares: tuple[float, ...] = (0.1, 0.3)
-    lexicon_shares: tuple[float, ...] = (0.03, 0.1, 0.3)
-    noises: tuple[float, ...] = (0.2, 0.4, 0.8, 1.6)
+    word_shares: tuple[float, ...] = (0.03, 0.1)
+    lexicon_shares: tuple[float, ...] = (0.01, 0.03, 0.1)
+    noises: tuple[float, ...] = (0.2, 0.4, 0.8)
     """Noise variance over signal variance."""
     folds: int = 10
     ridge: float = 1.0
@@ -45,24 +53,31 @@ class TrainAffect:
 
 
 def fit_affect(scenes: Scenes, cfg: TrainAffect | None = None) -> Affect:
-    """The Gaussian process of these pictures, ready to predict. Needs at least 40 of them."""
+    """The Gaussian process of these pictures, ready to predict. Needs at least 40 of them.
+
+    A picture is described by the mean over its looks.
+    """
     cfg = cfg or TrainAffect()
-    config = AffectConfig(points=min(AffectConfig.points, len(scenes.themes)))
+    config = AffectConfig(points=len(scenes.themes))
+    config = dataclasses.replace(config, doubts=min(config.doubts, config.points))
     net = Affect(config).double()
     table = np.load(TABLE)
-    embedding, logits = (torch.from_numpy(a).double() for a in (scenes.embedding, scenes.logits))
+    embedding = torch.from_numpy(scenes.embedding).double().mean(1)
+    logits = torch.from_numpy(scenes.logits).double().softmax(2).mean(1).clamp(min=1e-12).log()
     net.lexicon = torch.from_numpy(table["lexicon"].astype(float))
     net.words = torch.from_numpy(table["words"].astype(float))
-    net.mean = embedding.mean(0)
+    net.mean, spread = embedding.mean(0), embedding.std(0) + 1e-6
     rank = min(config.axes, len(embedding) - 1)
-    net.axes[:, :rank] = torch.linalg.svd(embedding - net.mean, full_matrices=False)[2][:rank].T
+    axes = torch.linalg.svd((embedding - net.mean) / spread, full_matrices=False)[2][:rank].T
+    net.axes[:, :rank] = axes / spread[:, None]
     net.lexicon_scale += 1
     lexicon = net.describe(embedding, logits)[2]
     net.lexicon_mean, net.lexicon_scale = lexicon.mean(0), lexicon.std(0)
     seen = net.describe(embedding, logits)
+    net.points_view, net.points_words, net.points_lexicon = seen
     target = torch.from_numpy(scenes.ratings)
-    net.middle, net.scale = target.mean(0), target.var(0)
-    y = (target - net.middle) / net.scale.sqrt()
+    net.middle, scale = target.mean(0), target.var(0)
+    y = (target - net.middle) / scale.sqrt()
     themes = np.array(scenes.themes)
     blocks = [torch.from_numpy(np.flatnonzero(themes == t)) for t in sorted(set(themes))]
     medians = [torch.cdist(a, a).square().median() for a in seen[:2]]
@@ -72,13 +87,17 @@ def fit_affect(scenes: Scenes, cfg: TrainAffect | None = None) -> Affect:
     ):
         net.widths = torch.stack([width / medians[0], 1 / medians[1]])
         net.shares = torch.tensor([1.0, words, lex]).double()
-        net.points_view, net.points_words, net.points_lexicon = seen
         score, signal = _left_out(net.kernel(*seen), y, noise, blocks)
         if best is None or score > best[0]:
             best = (score, net.widths, net.shares, noise, signal)
     assert best is not None
     _, net.widths, net.shares, noise, signal = best
-    _reduce(net, seen, y, noise, signal, config.points)
+    kernel = net.kernel(*seen)
+    values, vectors = torch.linalg.eigh(kernel)
+    net.weights = vectors @ ((vectors.T @ y) / (values + noise)[:, None]) * scale.sqrt()
+    leading = slice(len(values) - config.doubts, None)
+    net.certain = vectors[:, leading] / (values[leading] + noise).sqrt()
+    net.noise, net.ratio = noise * signal * scale, torch.tensor([noise]).double()
     return net.float().eval()
 
 
@@ -102,69 +121,35 @@ def _left_out(
     return float(-variance.log().sum() * 2 - n * signal.log().sum()) / 2, signal
 
 
-def _reduce(
-    net: Affect,
-    seen: tuple[torch.Tensor, ...],
-    y: torch.Tensor,
-    noise: float,
-    signal: torch.Tensor,
-    count: int,
-) -> None:
-    """Write the regression on `count` points that together cover the pictures best."""
-    net.points_view, net.points_words, net.points_lexicon = seen
-    chosen = _spanning(net.kernel(*seen), count)
-    net.points_view, net.points_words, net.points_lexicon = (a[chosen] for a in seen)
-    kernel = net.kernel(*seen)  # (N, points)
-    values, vectors = torch.linalg.eigh(kernel[chosen])
-    net.root = vectors / values.clamp(min=1e-6).sqrt()
-    features = kernel @ net.root
-    square = features.T @ features / noise + torch.eye(count).double()
-    inverse = torch.linalg.inv(square)
-    net.weights = inverse @ features.T @ y / noise * net.scale.sqrt()
-    net.covariance = torch.linalg.cholesky(inverse) / noise**0.5
-    net.noise = noise * signal * net.scale
-    net.ratio = torch.tensor([noise]).double()
-
-
-def _spanning(kernel: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices of the points a pivoted Cholesky decomposition takes first: the least explained so far."""
-    left = kernel.diagonal().clone()
-    rows = torch.zeros(count, len(kernel)).double()
-    chosen: list[int] = []
-    for step in range(count):
-        pick = int(left.argmax())
-        chosen.append(pick)
-        row = kernel[pick] - rows[:step, pick] @ rows[:step]
-        rows[step] = row / left[pick].clamp(min=1e-12).sqrt()
-        left = (left - rows[step] ** 2).clamp(min=0)
-        left[pick] = -1.0
-    return torch.tensor(chosen)
-
-
 @torch.no_grad()
-def predict(net: Affect, scenes: Scenes) -> tuple[Floats, Floats]:
-    """(N, 2) means and (N, 2) standard deviations."""
-    made = net(torch.from_numpy(scenes.embedding), torch.from_numpy(scenes.logits))
-    return made["affect"].double().numpy(), made["sd"].double().numpy()
+def predict(net: Affect, scenes: Scenes, served: int = SERVED) -> tuple[Floats, Floats]:
+    """(N, 2) means and (N, 2) standard deviations from the first `served` looks."""
+    looks = range(min(served, scenes.embedding.shape[1]))
+    seen = (torch.from_numpy(a) for a in (scenes.embedding, scenes.logits))
+    embedding, logits = (a.transpose(0, 1) for a in seen)
+    made = [net(embedding[look], logits[look]) for look in looks]
+    mean, sd = (torch.stack([m[k] for m in made], 1).double().numpy() for k in ("affect", "sd"))
+    return combine(mean, sd)
 
 
 def cross_validated(
-    scenes: Scenes, cfg: TrainAffect | None = None
+    scenes: Scenes, cfg: TrainAffect | None = None, served: int = SERVED
 ) -> tuple[Floats, Floats, Floats]:
     """Means and standard deviations (N, 2) by models that saw no picture of the theme, and ridge's."""
     cfg = cfg or TrainAffect()
     mean, sd, peer = (np.zeros_like(scenes.ratings) for _ in range(3))
     for held in theme_folds(scenes.themes, cfg.folds):
         train, test = scenes.take(~held), scenes.take(held)
-        mean[held], sd[held] = predict(fit_affect(train, cfg), test)
-        peer[held] = ridge(train, test, cfg.ridge)
+        mean[held], sd[held] = predict(fit_affect(train, cfg), test, served)
+        peer[held] = ridge(train, test, cfg.ridge, served)
     return mean, sd, peer
 
 
-def ridge(train: Scenes, test: Scenes, strength: float) -> Floats:
-    """The peer: ridge regression on the same backbone's embedding, (N, 2)."""
-    middle, scale = train.embedding.mean(0), train.embedding.std(0) + 1e-6
-    x, z = (train.embedding - middle) / scale, (test.embedding - middle) / scale
+def ridge(train: Scenes, test: Scenes, strength: float, served: int = SERVED) -> Floats:
+    """The peer: ridge regression on the same backbone's embedding, mean of the same looks, (N, 2)."""
+    seen, given = (s.embedding[:, :served].mean(1) for s in (train, test))
+    middle, scale = seen.mean(0), seen.std(0) + 1e-6
+    x, z = (seen - middle) / scale, (given - middle) / scale
     kernel = (x @ x.T).astype(float)
     penalty = strength * np.trace(kernel) / len(kernel)
     centre = train.ratings.mean(0)
@@ -216,7 +201,7 @@ def main() -> None:
     torch.save(
         {
             "state": net.state_dict(),
-            "config": dataclasses.asdict(AffectConfig()),
+            "config": dataclasses.asdict(AffectConfig(points=len(scenes.themes))),
             "settings": dataclasses.asdict(TrainAffect()),
             "figures": figures,
         },

@@ -11,7 +11,7 @@ import pytest
 
 from device.errors import InputError
 from device.model import Model, load
-from models.affect_data import Scenes, read_scenes, theme_folds
+from models.affect_data import LOOKS, Scenes, combine, read_scenes, theme_folds
 from models.train_affect import TrainAffect, cross_validated, fit_affect, predict, scores
 
 QUICK = TrainAffect(
@@ -20,16 +20,17 @@ QUICK = TrainAffect(
 
 
 def made_up(themes: int = 30, each: int = 4, seed: int = 0) -> Scenes:
-    """Pictures whose valence is one direction of the embedding, with noise."""
+    """Pictures whose valence is one direction of the embedding, among others."""
     rng = np.random.default_rng(seed)
     middle = rng.normal(0, 1, (themes, 1, 1280))
     embedding = (middle + 0.7 * rng.normal(0, 1, (themes, each, 1280))).reshape(-1, 1280)
-    embedding[:, 0] = rng.normal(0, 30, len(embedding))
-    ratings = np.stack([4 + embedding[:, 0] / 30, 3 - embedding[:, 0] / 60], 1)
+    pleasant = rng.normal(0, 1, len(embedding))
+    embedding += 3 * pleasant[:, None] * rng.normal(0, 1, 1280)
+    ratings = np.stack([4 + pleasant, 3 - pleasant / 2], 1)
     unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     return Scenes(
-        embedding=unit.astype(np.float32),
-        logits=rng.normal(0, 1, (len(unit), 1000)).astype(np.float32),
+        embedding=np.repeat(unit[:, None].astype(np.float32), 2, 1),
+        logits=rng.normal(0, 1, (len(unit), 2, 1000)).astype(np.float32),
         ratings=ratings,
         spread=np.ones_like(ratings),
         themes=tuple(str(n // each) for n in range(len(unit))),
@@ -49,6 +50,25 @@ def test_a_view_unlike_all_rated_ones_is_doubted_more() -> None:
     odd = dataclasses.replace(scenes, embedding=-3 * scenes.embedding)
     _, odd_sd = predict(net, odd)
     assert np.median(odd_sd[:, 0]) > np.median(sd[:, 0])
+
+
+def test_the_surer_look_counts_for_more() -> None:
+    mean, sd = combine(np.array([[[2.0, 4.0], [6.0, 4.0]]]), np.array([[[1.0, 1.0], [0.5, 1.0]]]))
+    assert mean[0].tolist() == pytest.approx([(2 * 1 + 6 * 4) / 5, 4.0])
+    assert 0.5 < sd[0, 0] < 1.0 and sd[0, 1] == 1.0
+
+
+def test_a_picture_is_looked_at_whole_and_in_its_middle(tmp_path: Path, backbone: Model) -> None:
+    picture = np.zeros((100, 100, 3), np.uint8)
+    picture[:15] = picture[-15:] = picture[:, :15] = picture[:, -15:] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    head = "image,theme,valence_mean,valence_sd,arousal_mean,arousal_sd\n"
+    (tmp_path / "labels.csv").write_text(head + "a.png,x,4,1,3,1\n")
+    seen = read_scenes(tmp_path, backbone)
+    black = backbone.run(image=np.zeros((1, 224, 224, 3), np.uint8))["embedding"][0]
+    assert seen.embedding.shape == (1, len(LOOKS), 1280)
+    np.testing.assert_allclose(seen.embedding[0, 1], black, atol=1e-6)
+    assert float(seen.embedding[0, 0] @ black) < 0.95
 
 
 def test_a_theme_is_wholly_in_one_fold() -> None:
@@ -89,7 +109,7 @@ def test_a_picture_that_cannot_be_read_is_named_with_its_line(
 
 def test_the_shipped_network_says_mean_and_doubt_on_the_ratings_scale() -> None:
     model, scenes = load("affect"), made_up()
-    made = model.run(embedding=scenes.embedding[:1], logits=scenes.logits[:1])
+    made = model.run(embedding=scenes.embedding[0, :1], logits=scenes.logits[0, :1])
     assert made["affect"].shape == made["sd"].shape == (1, 2)
     assert ((made["affect"] > 1) & (made["affect"] < 7)).all()
     assert (made["sd"] > 0.3).all()
