@@ -33,7 +33,7 @@ class World:
 
     def device(self) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.credentials.token}", "Tus-Resumable": "1.0.0"}
-        return httpx.Client(base_url=self.api, headers=headers)
+        return httpx.Client(base_url=self.api, headers=headers, timeout=60)
 
     def syncer(self, **settings: object) -> Syncer:
         return Syncer(self.spool, self.credentials, self.identity, SyncSettings(**settings), seed=1)

@@ -32,7 +32,7 @@ def new_world(home: Path, number: int, **settings: Any) -> World:
     running = start(data, settings=ServerSettings(data_dir=data, reserve_mb=1, **settings))
     identity = Identity.load_or_create(home / f"glasses{number}")
     credentials = pair(running.url, running.pairing_code(), identity, name="Test glasses")
-    owner = httpx.Client(base_url=running.url, follow_redirects=True)
+    owner = httpx.Client(base_url=running.url, follow_redirects=True, timeout=60)
     owner.get(running.login_link())
     spool = home / f"spool{number}"
     spool.mkdir()

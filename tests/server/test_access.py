@@ -176,8 +176,8 @@ def test_another_server_than_the_code_names_is_not_trusted(world: World, tmp_pat
 def test_a_sign_in_link_works_once(world: World) -> None:
     link = world.running.login_link()
     with (
-        httpx.Client(follow_redirects=True) as first,
-        httpx.Client(follow_redirects=True) as second,
+        httpx.Client(follow_redirects=True, timeout=60) as first,
+        httpx.Client(follow_redirects=True, timeout=60) as second,
     ):
         assert first.get(link).status_code == 200
         assert second.get(link).status_code == 403
@@ -189,7 +189,7 @@ def test_password_and_sessions(world: World) -> None:
         world.running.services.people.set_password("short")
     form = {"password": "correct horse battery", **world.csrf()}
     assert world.owner.post("/settings/password", data=form).status_code == 200
-    with httpx.Client(base_url=world.running.url, follow_redirects=True) as browser:
+    with httpx.Client(base_url=world.running.url, follow_redirects=True, timeout=60) as browser:
         assert browser.post("/login", data={"password": "wrong horse battery"}).status_code == 403
         answer = browser.post("/login", data={"password": "correct horse battery"})
         assert answer.status_code == 200

@@ -108,7 +108,7 @@ def test_the_index_comes_back_from_nothing(filled: World) -> None:
     assert (found["moments"], found["receipts"], found["devices"]) == (2, 3, 1)
     again = start(settings.data_dir, settings=settings)
     try:
-        with httpx.Client(follow_redirects=True) as owner:
+        with httpx.Client(follow_redirects=True, timeout=60) as owner:
             owner.post(f"{again.url}/login", data={"password": PASSWORD})
             assert moments(again.url, owner) == before
         assert again.services.index.receipt(filled.identity.device_id, "s1") == receipt

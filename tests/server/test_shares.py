@@ -29,7 +29,7 @@ def sharing(world: World) -> tuple[World, dict[str, str], str, dict[str, str]]:
 
 def test_a_link_shows_one_moment_and_no_more(sharing) -> None:  # type: ignore[no-untyped-def]
     world, mine, url, _ = sharing
-    with httpx.Client() as guest:
+    with httpx.Client(timeout=60) as guest:
         page = guest.get(url)
         assert page.status_code == 200
         assert page.headers["referrer-policy"] == "no-referrer"

@@ -99,7 +99,7 @@ def filled(path: str) -> str:
 @pytest.fixture(scope="module")
 def viewer(shared: World) -> Iterator[httpx.Client]:
     _, key = shared.running.services.viewers.invite("Ada")
-    with httpx.Client(base_url=shared.running.url) as browser:
+    with httpx.Client(base_url=shared.running.url, timeout=60) as browser:
         assert browser.get(f"/login?key={key}").status_code == 303
         yield browser
 
@@ -118,7 +118,7 @@ def others(shared: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     other = Identity.load_or_create(tmp_path_factory.mktemp("other"))
     token = pair(shared.running.url, shared.running.pairing_code(), other).token
     headers = {"Authorization": f"Bearer {token}", "Tus-Resumable": "1.0.0"}
-    with httpx.Client(base_url=shared.running.url, headers=headers) as client:
+    with httpx.Client(base_url=shared.running.url, headers=headers, timeout=60) as client:
         yield client
 
 
@@ -132,7 +132,7 @@ def test_the_table_is_whole() -> None:
 
 
 def test_a_stranger_gets_in_nowhere(shared: World) -> None:
-    with httpx.Client(base_url=shared.running.url) as stranger:
+    with httpx.Client(base_url=shared.running.url, timeout=60) as stranger:
         for role in ("glasses", "viewer", "owner"):
             for method, path in of(role):
                 answer = stranger.request(method, filled(path))
@@ -144,7 +144,7 @@ def test_revoked_glasses_get_in_nowhere(shared: World, tmp_path: Path) -> None:
     token = pair(shared.running.url, shared.running.pairing_code(), identity).token
     shared.running.services.glasses.revoke(identity.device_id)
     headers = {"Authorization": f"Bearer {token}", "Tus-Resumable": "1.0.0"}
-    with httpx.Client(base_url=shared.running.url, headers=headers) as revoked:
+    with httpx.Client(base_url=shared.running.url, headers=headers, timeout=60) as revoked:
         for role in ("glasses", "viewer", "owner"):
             for method, path in of(role):
                 answer = revoked.request(method, filled(path))
@@ -208,7 +208,7 @@ def test_a_viewer_looks_and_changes_nothing(
 def test_a_removed_viewer_is_a_stranger_at_once(world: World) -> None:
     csrf = {"X-CSRF-Token": world.csrf()["csrf"]}
     made = world.owner.post(f"{API}/people", json={"name": "Bob"}, headers=csrf).json()
-    with httpx.Client(follow_redirects=True) as browser:
+    with httpx.Client(follow_redirects=True, timeout=60) as browser:
         assert browser.get(made["login_url"]).status_code == 200
         assert browser.get(f"{world.api}/moments").status_code == 200
         [bob] = world.owner.get(f"{API}/people").json()
