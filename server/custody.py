@@ -17,7 +17,7 @@ from typing import Any
 
 from server import record
 from server.database import utc_now
-from server.disk import flush, locked, sha256_of, write_durably
+from server.disk import flush, locked, sha256_of, write_durably, write_whole
 from server.index import Index, moment_key
 from server.keys import MANIFEST as MANIFEST_PURPOSE
 from server.keys import RECEIPT, ServerKey, signed_by
@@ -159,7 +159,9 @@ class Custody:
                 "manifest_signature": signature,
                 **receipt.document(),
             }
-            write_durably((opened or folder) / CUSTODY, json.dumps(custody, indent=1).encode())
+            write_whole(
+                (opened or folder) / CUSTODY, json.dumps(custody, indent=1).encode(), flushed=True
+            )  # and its name, with the folder
             self._media.store(device_id, snippet_id, opened)
         return self.adopt(device_id, snippet_id)
 
@@ -268,6 +270,7 @@ class Custody:
         if any(sizes[file.name] != file.bytes for file in manifest.files):
             there = ", ".join(f"{f.name} {sizes[f.name]}/{f.bytes}" for f in manifest.files)
             raise Problem(409, "incomplete", f"not all bytes have come: {there}")
+        flush(folder / MANIFEST)
         for file in manifest.files:
             flush(folder / file.name)  # bytes of a request that was killed were never flushed
             if sha256_of(folder / file.name) != file.sha256:

@@ -9,13 +9,13 @@ the disk when its block ends.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, DataError
 
 from server.backup import dump_postgres, save_sqlite
@@ -41,7 +41,8 @@ class Database:
         self.postgres = isinstance(address, str) and address.startswith(("postgres:", "postgresql"))
         self.address = address if isinstance(address, str) else str(address)
         self.words: WordIndex = TsvectorWords() if self.postgres else Fts5Words()
-        self._writer = threading.Lock()
+        self._writer, self._asking = threading.Lock(), threading.Lock()
+        self._asked: PoolProxiedConnection | None = None
         self._engine = _postgres(self.address) if self.postgres else _sqlite(self.address)
         try:
             self._migrate(backups, without_backup)
@@ -76,6 +77,27 @@ class Database:
             ):
                 yield connection
 
+    def row(self, query: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """The one row of a short question, if there is one; for what every request asks.
+
+        On SQLite by a plain statement on a kept connection, at a tenth of what `read` costs.
+        """
+        if self.postgres:
+            with self.read() as db:
+                found = db.execute(text(query), values).one_or_none()
+            return None if found is None else tuple(found)
+        with self._asking, _said_plainly():
+            if self._asked is None:
+                self._asked = self._engine.raw_connection()
+            cursor = self._asked.cursor()
+            try:
+                rows = cursor.execute(
+                    query, dict(values)
+                ).fetchall()  # to the end: nothing stays open
+            finally:
+                cursor.close()
+        return tuple(rows[0]) if rows else None
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction, the only one that writes."""
@@ -89,6 +111,10 @@ class Database:
                 yield connection
 
     def close(self) -> None:
+        with self._asking:
+            if self._asked is not None:
+                self._asked.close()
+                self._asked = None
         self._engine.dispose()
 
     def backup(self, target: Path) -> Path:

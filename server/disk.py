@@ -45,15 +45,27 @@ def sha256_of(path: Path) -> str:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Replace a file in one step; on the disk, with its name, when this returns."""
+    write_whole(path, data, flushed=True)
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise disk_problem(error) from error
+
+
+def write_whole(path: Path, data: bytes, *, flushed: bool = False) -> None:
+    """Replace a file in one step. Its name becomes durable with `sync_folder`.
+
+    Unless its bytes are `flushed` a power cut may leave it spoilt; a killed process never does.
+    """
     fresh = path.with_name(f".{path.name}.new")
     try:
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if flushed:
+                file.flush()
+                os.fsync(file.fileno())
         fresh.replace(path)
-        sync_folder(path.parent)
     except OSError as error:
         raise disk_problem(error) from error
 

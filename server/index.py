@@ -218,14 +218,11 @@ class Index:
 
     def receipt(self, device_id: str, snippet_id: str) -> tuple[str, str] | None:
         """(receipt text, signature) given for a snippet before."""
-        with self._db.read() as db:
-            row = db.execute(
-                text(
-                    "SELECT receipt, signature FROM receipts"
-                    " WHERE device_id = :device AND snippet_id = :snippet"
-                ),
-                {"device": device_id, "snippet": snippet_id},
-            ).one_or_none()
+        row = self._db.row(
+            "SELECT receipt, signature FROM receipts"
+            " WHERE device_id = :device AND snippet_id = :snippet",
+            {"device": device_id, "snippet": snippet_id},
+        )
         return (str(row[0]), str(row[1])) if row is not None else None
 
     def known(self) -> set[tuple[str, str]]:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from device.types import StoredFile
@@ -36,6 +37,7 @@ AMENDED = "amended"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_KEPT_BYTES = 16 << 10
 _MAX_MOMENT_BYTES = 32 << 20  # it is read whole, a minute of traces at 120 Hz is under 1 MiB
 
 
@@ -102,6 +104,11 @@ def parse(raw: bytes, settings: ServerSettings) -> Manifest:
         raise Problem(
             413, "manifest-too-large", f"a manifest may have {settings.max_manifest_kb} KiB"
         )
+    limits = (settings.max_files, settings.max_file_mb)
+    return (_parse if len(raw) > _KEPT_BYTES else _parse_kept)(bytes(raw), *limits)
+
+
+def _parse(raw: bytes, max_files: int, max_file_mb: int) -> Manifest:
     try:
         given = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -109,10 +116,10 @@ def parse(raw: bytes, settings: ServerSettings) -> Manifest:
     if not isinstance(given, dict) or given.get("format") != FORMAT:
         raise Problem(422, "bad-manifest", f"the manifest must be an object with format {FORMAT}")
     listed = given.get("files")
-    if not isinstance(listed, list) or not 0 < len(listed) <= settings.max_files:
-        raise Problem(422, "bad-manifest", f"'files' must list 1 to {settings.max_files} files")
+    if not isinstance(listed, list) or not 0 < len(listed) <= max_files:
+        raise Problem(422, "bad-manifest", f"'files' must list 1 to {max_files} files")
     sealed_to = _text(given, "sealed_to") if "sealed_to" in given else ""
-    files = tuple(_file(entry, settings, bool(sealed_to)) for entry in listed)
+    files = tuple(_file(entry, max_file_mb, bool(sealed_to)) for entry in listed)
     plain = tuple(file.plain if isinstance(file, SealedFile) else file for file in files)
     for names in ([file.name for file in files], [file.name for file in plain]):
         if len({name.lower() for name in names}) != len(names):
@@ -135,17 +142,21 @@ def parse(raw: bytes, settings: ServerSettings) -> Manifest:
     )
 
 
-def _file(entry: Any, settings: ServerSettings, sealed: bool) -> StoredFile:
-    file = _entry(entry, settings)
+_parse_kept = lru_cache(512)(_parse)
+"""A manifest is looked at with every request of its upload: small ones are kept as they were read."""
+
+
+def _file(entry: Any, max_file_mb: int, sealed: bool) -> StoredFile:
+    file = _entry(entry, max_file_mb)
     if not sealed:
         return file
-    plain = _entry(entry.get("plain"), settings)
+    plain = _entry(entry.get("plain"), max_file_mb)
     if file.name != f"{plain.name}.age" or plain.bytes > file.bytes:
         raise Problem(422, "bad-manifest", f"{file.name}: 'plain' must say what is sealed in it")
     return SealedFile(name=file.name, bytes=file.bytes, sha256=file.sha256, plain=plain)
 
 
-def _entry(entry: Any, settings: ServerSettings) -> StoredFile:
+def _entry(entry: Any, max_file_mb: int) -> StoredFile:
     if not isinstance(entry, dict):
         raise Problem(422, "bad-manifest", "each of 'files' must be an object")
     name, size, digest = safe_name(_text(entry, "name")), entry.get("bytes"), entry.get("sha256")
@@ -153,8 +164,8 @@ def _entry(entry: Any, settings: ServerSettings) -> StoredFile:
         raise Problem(422, "bad-name", f"'{name}' is a name the server keeps for itself")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise Problem(422, "bad-manifest", f"{name}: 'bytes' must be a whole number")
-    if size > settings.max_file_mb << 20:
-        raise Problem(413, "file-too-large", f"{name}: a file may have {settings.max_file_mb} MiB")
+    if size > max_file_mb << 20:
+        raise Problem(413, "file-too-large", f"{name}: a file may have {max_file_mb} MiB")
     if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
         raise Problem(422, "bad-manifest", f"{name}: 'sha256' must be 64 hex digits")
     return StoredFile(name=name, bytes=size, sha256=digest)

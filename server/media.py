@@ -12,14 +12,14 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from server import record as records
-from server.disk import disk_problem, lock_handle, locked, sync_folder, write_durably
-from server.manifest import MANIFEST, MOMENT, SIGNATURE, Manifest, parse, safe_name
+from server.disk import disk_problem, lock_handle, locked, sync_folder, write_whole
+from server.manifest import MANIFEST, MOMENT, SIDECARS, SIGNATURE, Manifest, parse, safe_name
 from server.problems import Problem
 from server.settings import ServerSettings
 from server.store import FolderStore, MediaStore
@@ -69,24 +69,48 @@ class MediaFolder:
             )
 
     def announce(self, device_id: str, manifest: Manifest, signature: str) -> None:
-        """Make the durable place a snippet arrives in; keep what already came and still fits."""
+        """Make the place a snippet arrives in; keep what already came and still fits.
+
+        The names of its files are durable, so that flushing the bytes of one is enough later. Manifest
+        and signature are flushed at the commit: until then the glasses announce again before they
+        go on, and nothing is promised.
+        """
         folder = self.arriving(device_id, manifest.snippet_id)
         self.require_room(manifest.bytes)
-        if not folder.is_dir():
-            new_device = not folder.parent.is_dir()
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            sync_folder(folder.parent)
-            if new_device:
-                sync_folder(folder.parent.parent)
+        new_device = not folder.parent.is_dir()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with locked(folder):
-            known = folder / MANIFEST
-            if not known.exists() or known.read_bytes() != manifest.raw:
-                for old in folder.iterdir():
-                    old.unlink()
-            for file in manifest.files:
-                (folder / file.name).touch(mode=0o600)
-            write_durably(folder / SIGNATURE, signature.encode())
-            write_durably(known, manifest.raw)
+            if not self._is_announced(folder, manifest):
+                for file in manifest.files:
+                    (folder / file.name).touch(mode=0o600)
+                write_whole(folder / MANIFEST, manifest.raw)
+            write_whole(folder / SIGNATURE, signature.encode())
+            sync_folder(folder)
+        sync_folder(folder.parent)
+        if new_device:
+            sync_folder(folder.parent.parent)
+
+    def _is_announced(self, folder: Path, manifest: Manifest) -> bool:
+        """Whether this very manifest has its place already; removes what cannot belong to it."""
+        there = {path.name: path for path in folder.iterdir()}
+        raw = there[MANIFEST].read_bytes() if MANIFEST in there else b""
+        if raw != manifest.raw and self._readable(raw):  # of another snippet by this name
+            for path in sorted(there.values(), key=lambda path: path.name == MANIFEST):
+                path.unlink()
+            return False
+        # Without a manifest, or with one that a power cut spoilt, the hashes will tell what belongs.
+        sizes = {file.name: file.bytes for file in manifest.files}
+        for name in there.keys() - set(SIDECARS):
+            if there[name].stat().st_size > sizes.get(name, -1):
+                there.pop(name).unlink()
+        return raw == manifest.raw and sizes.keys() <= there.keys()
+
+    def _readable(self, manifest: bytes) -> bool:
+        try:
+            parse(manifest, self._settings)
+        except Problem:
+            return False
+        return True
 
     def announced_bytes(self, *, but: tuple[str, str]) -> int:
         """What all unfinished uploads will come to, one left out."""
@@ -155,6 +179,19 @@ class MediaFolder:
         return count
 
 
+_MOST_CHUNKS = 512
+_EARLY_BYTES = 256 << 10
+
+
+def _rest(chunks: list[bytes], written: int) -> list[bytes]:
+    """What of the chunks is left after so many bytes of them."""
+    for number, chunk in enumerate(chunks):
+        if written < len(chunk):
+            return [chunk[written:], *chunks[number + 1 :]]
+        written -= len(chunk)
+    return []
+
+
 class Upload:
     """An open, locked file of an arriving snippet."""
 
@@ -162,14 +199,16 @@ class Upload:
         self._handle = handle
         self.size = os.fstat(handle).st_size
 
-    def append(self, data: bytes | memoryview) -> None:
+    def append(self, chunks: Sequence[bytes]) -> None:
         """Write at the end. Raises Problem 507 when the disk is full; what fitted stays."""
-        view = memoryview(data)
+        start, left = self.size, list(chunks)
         try:
-            while view:
-                written = os.pwrite(self._handle, view, self.size)
+            while left:
+                written = os.pwritev(self._handle, left[:_MOST_CHUNKS], self.size)
                 self.size += written
-                view = view[written:]
+                left = _rest(left, written)
+            if self.size - start >= _EARLY_BYTES:  # lets the disk begin while the next bytes come
+                os.posix_fadvise(self._handle, start, self.size - start, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             raise disk_problem(error) from error
 

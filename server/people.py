@@ -167,14 +167,11 @@ class Glasses:
 
     def by_token(self, token: str) -> Device:
         """The device that holds this token. Raises Problem 401, 403 if it was revoked."""
-        with self._db.read() as db:
-            row = db.execute(
-                text(
-                    "SELECT id, name, public_key, paired_utc, last_seen_utc, revoked_utc FROM devices"
-                    " WHERE token_hash = :hash"
-                ),
-                {"hash": _digest(token)},
-            ).one_or_none()
+        row = self._db.row(
+            "SELECT id, name, public_key, paired_utc, last_seen_utc, revoked_utc FROM devices"
+            " WHERE token_hash = :hash",
+            {"hash": _digest(token)},
+        )
         if row is None:
             raise unauthorised()
         device = Device(*row)
@@ -314,15 +311,12 @@ class People:
         return token
 
     def by_session(self, token: str) -> Person | None:
-        with self._db.read() as db:
-            row = db.execute(
-                text(
-                    "SELECT p.id, p.name, p.role, s.csrf, p.password_hash IS NOT NULL"
-                    " FROM sessions s JOIN people p ON p.id = s.person_id"
-                    " WHERE s.token_hash = :hash AND s.expires_s > :now"
-                ),
-                {"hash": _digest(token), "now": time.time()},
-            ).one_or_none()
+        row = self._db.row(
+            "SELECT p.id, p.name, p.role, s.csrf, p.password_hash IS NOT NULL"
+            " FROM sessions s JOIN people p ON p.id = s.person_id"
+            " WHERE s.token_hash = :hash AND s.expires_s > :now",
+            {"hash": _digest(token), "now": time.time()},
+        )
         return Person(row[0], row[1], row[2], row[3], bool(row[4])) if row is not None else None
 
     def logout(self, token: str) -> None:

@@ -20,11 +20,8 @@ class Preferences:
         self._changed = changed
 
     def get(self, name: str, default: str) -> str:
-        with self._db.read() as db:
-            found = db.execute(
-                text("SELECT value FROM preferences WHERE name = :name"), {"name": name}
-            ).scalar_one_or_none()
-        return default if found is None else str(found)
+        row = self._db.row("SELECT value FROM preferences WHERE name = :name", {"name": name})
+        return default if row is None else str(row[0])
 
     def set(self, name: str, value: str) -> None:
         with self._db.write() as db:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -47,16 +48,20 @@ class Reception:
             media.require_room(min(self._file.bytes - start, length))
             self._held = stack.pop_all()
 
-    def take(self, block: bytearray) -> None:
-        """Append a block. Raises Problem 413 if it does not belong to the file any more, or 507."""
+    def take(self, block: Sequence[bytes]) -> None:
+        """Append a block, in the pieces it came in.
+
+        Raises Problem 413 if it does not belong to the file any more, or 507.
+        """
         with self._busy:
-            if self._upload.size + len(block) > self._file.bytes:
+            if self._upload.size + sum(map(len, block)) > self._file.bytes:
                 raise Problem(
                     413, "too-long", f"the file was announced with {self._file.bytes} bytes"
                 )
             if self._check is not None:
-                self._check[0].update(block)
-            self._upload.append(memoryview(block))
+                for piece in block:
+                    self._check[0].update(piece)
+            self._upload.append(block)
 
     def finish(self) -> int:
         """The offset, when all is on the disk. Raises Problem 460 if the digest is another."""

@@ -116,29 +116,34 @@ async def append(
     begin = partial(Reception, services.custody, services.media, place, start, length, check)
     blocks = _blocks(request)
     first = await anext(blocks)
-    if len(first) == length:  # all of it: one thread does everything
+    if sum(map(len, first)) == length:  # all of it: one thread does everything
         size = await run_sync(_at_once, begin, first)
     else:
         size = await _block_by_block(await run_sync(begin), first, blocks)
     return _answer(204, {"Upload-Offset": str(size), **_expires(services)})
 
 
-async def _blocks(request: Request) -> AsyncIterator[bytearray]:
-    """The body in large blocks; of one that is cut also what came, and then ClientDisconnect."""
-    block = bytearray()
+async def _blocks(request: Request) -> AsyncIterator[list[bytes]]:
+    """The body in large blocks, each in the pieces it came in.
+
+    Of one that is cut also what came, and then ClientDisconnect.
+    """
+    block: list[bytes] = []
+    size = 0
     try:
         async for chunk in request.stream():
-            block += chunk
-            if len(block) >= _BLOCK_BYTES:
+            block.append(chunk)
+            size += len(chunk)
+            if size >= _BLOCK_BYTES:
                 yield block
-                block = bytearray()
+                block, size = [], 0
     except ClientDisconnect:
         yield block
         raise
     yield block
 
 
-def _at_once(begin: Callable[[], Reception], body: bytearray) -> int:
+def _at_once(begin: Callable[[], Reception], body: list[bytes]) -> int:
     reception = begin()
     try:
         reception.take(body)
@@ -149,7 +154,7 @@ def _at_once(begin: Callable[[], Reception], body: bytearray) -> int:
 
 
 async def _block_by_block(
-    reception: Reception, block: bytearray, blocks: AsyncIterator[bytearray]
+    reception: Reception, block: list[bytes], blocks: AsyncIterator[list[bytes]]
 ) -> int:
     """A block is written and hashed while the next one comes."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -240,6 +241,45 @@ def test_a_receipt_of_another_server_deletes_nothing(
     assert (report.waiting, report.deleted) == (1, 0)
     assert "not the paired server's" in report.reasons[0]
     assert folder.is_dir()
+
+
+@pytest.mark.parametrize("left", [None, b"", b'{"format": 1, "snip'])
+def test_bytes_outlive_a_manifest_that_a_power_cut_spoilt(world: World, left: bytes | None) -> None:
+    """The manifest is flushed at the commit; what PATCH answered for stays without it."""
+    folder = make_small_snippet(world.spool, "one", video=VIDEO)
+    announce(world, folder)
+    assert patch(world, "one/scene.mp4", 0, VIDEO[:70_001]).status_code == 204
+    place = world.running.services.media.arriving(world.identity.device_id, "one")
+    (place / "manifest.sig").unlink()
+    (place / "manifest.json").unlink()
+    if left is not None:
+        (place / "manifest.json").write_bytes(left)
+    assert announce(world, folder).json()["offsets"] == {"moment.json": 0, "scene.mp4": 70_001}
+    assert world.syncer().run_once().deleted == 1
+    assert world.running.services.custody.check() == []
+
+
+def test_another_manifest_under_the_name_begins_anew(world: World) -> None:
+    folder = make_small_snippet(world.spool, "one", video=VIDEO)
+    announce(world, folder)
+    patch(world, "one/scene.mp4", 0, VIDEO[:5_000])
+    (folder / "scene.mp4").write_bytes(VIDEO[:4_000])
+    write_manifest(folder)
+    assert announce(world, folder).json()["offsets"] == {"moment.json": 0, "scene.mp4": 0}
+    assert world.syncer().run_once().deleted == 1
+
+
+def test_a_disk_that_takes_a_part_of_what_it_is_given(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_small_snippet(world.spool, "one", video=VIDEO)
+    whole = os.pwritev
+    monkeypatch.setattr(
+        "server.media.os.pwritev",
+        lambda handle, chunks, offset: whole(handle, [bytes(chunks[0])[:70_000]], offset),
+    )
+    assert world.syncer().run_once().deleted == 1, folder
+    assert world.running.services.custody.check() == []
 
 
 def test_a_full_disk_is_said_plainly_and_loses_nothing(make_world: Callable[..., World]) -> None:

@@ -125,6 +125,21 @@ def test_a_failed_write_changes_nothing(opener: Opener) -> None:
         assert db.execute(text("SELECT count(*) FROM people")).scalar_one() == 0
 
 
+def test_a_short_question_sees_every_write_at_once(opener: Opener) -> None:
+    first, second = opener(), opener()
+    asked = "SELECT value FROM preferences WHERE name = :name"
+    assert first.row(asked, {"name": "a"}) is None
+    for value in ("1", "2"):
+        with second.write() as db:
+            db.execute(text("DELETE FROM preferences"))
+            db.execute(text("INSERT INTO preferences VALUES ('a', :value)"), {"value": value})
+            if value == "2":
+                assert first.row(asked, {"name": "a"}) == ("1",)  # not before it is written
+        assert first.row(asked, {"name": "a"}) == (value,)
+    with pytest.raises(Problem, match="cannot be stored"):
+        first.row(asked, {"name": "\ud800"})
+
+
 def test_forward_with_a_verified_copy_before(
     opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import shutil
 import socket
 import statistics
@@ -18,8 +19,10 @@ from typing import Any
 
 import click
 
+from tools.bench.upload_client import Wire, do
 from tools.bench.upload_servers import (
     PEERS,
+    Bare,
     Beheld,
     Target,
     cpu_s,
@@ -32,11 +35,13 @@ from tools.output import emit, json_option, progress
 SMALL_BYTES, LARGE_BYTES = 4 << 10, 8 << 20
 CONCURRENT = 50
 SIZES = (1_000, 10_000, 100_000)
+ALONE = 1
+FLOOR = "bare_socket"
 
 
 @dataclass
 class Timed:
-    """Rates of one server, a round each; and its CPU per file."""
+    """Rates of one server over some connections, a round each; and its CPU per file."""
 
     small_per_s: list[float] = field(default_factory=list)
     mb_per_s: list[float] = field(default_factory=list)
@@ -49,24 +54,31 @@ class Timed:
 
 @click.command()
 @click.option("--rounds", type=click.IntRange(1), default=9, show_default=True)
-@click.option("--small", type=click.IntRange(8), default=64, help="4 KiB files a round.")
-@click.option("--large", type=click.IntRange(1), default=2, help="8 MiB files a round.")
+@click.option("--small", type=click.IntRange(8), default=128, help="4 KiB files a round.")
+@click.option("--large", type=click.IntRange(1), default=8, help="8 MiB files a round.")
+@click.option(
+    "--connections", type=click.IntRange(2), default=8, show_default=True, help="Side by side."
+)
 @click.option(
     "--search/--no-search", default=True, help="Time searches as well (1k to 100k moments)."
 )
 @json_option
-def command(rounds: int, small: int, large: int, search: bool, as_json: bool) -> None:
+def command(
+    rounds: int, small: int, large: int, connections: int, search: bool, as_json: bool
+) -> None:
     """Uploads a second to the companion server and its peers, memory, and search.
 
     An upload to ours is announced under a signed manifest, checked by its checksum, and on the disk when it
     is answered; tuspyserver does not flush; multipart does, cannot resume and checks nothing. The three take
-    turns, medians over the rounds count. `snippets_per_s` is the whole way of a 4 KiB snippet to its
-    signed receipt.
+    turns, medians over the rounds count. Each is asked over several connections at once, and over one
+    (`one_connection`), where every upload waits for its own flush. Requests are made before the time
+    counts. `bare_socket` is no server: what socket, hash, disk and flush allow on this machine.
+    `snippets_per_s` is the whole way of a 4 KiB snippet to its signed receipt.
     """
     folder = Path(tempfile.mkdtemp(prefix="beheld-bench-server-"))
     try:
         with running(folder) as targets:
-            result = uploads(targets, rounds, small, large)
+            result = uploads(targets, rounds, small, large, connections)
             result["memory_mb"] = memory(targets["beheld"])  # type: ignore[arg-type]
         result["search_p95_ms"] = latencies() if search else None
     finally:
@@ -79,6 +91,7 @@ def running(folder: Path) -> Iterator[dict[str, Target]]:
     """Ours and every peer that is installed."""
     targets: dict[str, Target] = {"beheld": Beheld(folder)}
     try:
+        targets[FLOOR] = Bare(folder / FLOOR)
         for name, (_, make) in PEERS.items():
             if installed(name):
                 targets[name] = make(folder / name)
@@ -88,22 +101,44 @@ def running(folder: Path) -> Iterator[dict[str, Target]]:
             target.child.kill()
 
 
-def uploads(targets: dict[str, Target], rounds: int, small: int, large: int) -> dict[str, Any]:
+def uploads(
+    targets: dict[str, Target], rounds: int, small: int, large: int, connections: int
+) -> dict[str, Any]:
     """Rates of all, in turns; the first round only warms up."""
-    times: dict[str, Timed] = defaultdict(Timed)
+    times: dict[tuple[int, str], Timed] = defaultdict(Timed)
     whole: list[float] = []
     ours = targets["beheld"]
     assert isinstance(ours, Beheld)
+    wires = {name: [Wire(t.port) for _ in range(connections)] for name, t in targets.items()}
     with progress("uploads", rounds + 1) as show:
         for number in range(rounds + 1):
             files, big = made_up(small, SMALL_BYTES, number), made_up(large, LARGE_BYTES, number)
             kept = defaultdict(Timed) if number == 0 else times
             for name, target in targets.items():
-                one_round(target, files, big, kept[name])
-            whole.append(whole_snippets_per_s(ours, files[:16]))
+                one_round(target, wires[name], files, big, kept[connections, name])
+                few = (files[: max(8, small // 4)], big[: max(1, large // 4)])
+                one_round(target, wires[name][:ALONE], *few, kept[ALONE, name])
+            jobs = ours.whole(files[:16])
+            whole.append(len(jobs) / timed(lambda jobs=jobs: do(jobs, wires["beheld"])))
             show(number + 1)
-    peers = {name: times[name].result() if name in targets else None for name in PEERS}
-    own = times["beheld"].result()
+    for ways in wires.values():
+        for wire in ways:
+            wire.close()
+    return {
+        **compared(times, connections, set(targets)),
+        "connections": connections,
+        "one_connection": compared(times, ALONE, set(targets)),
+        "snippets_per_s": round(statistics.median(whole[1:]), 1),
+    }
+
+
+def compared(
+    times: dict[tuple[int, str], Timed], connections: int, known: set[str]
+) -> dict[str, Any]:
+    """Ours, the peers, and how many times theirs ours is."""
+    own = times[connections, "beheld"].result()
+    bare = times[connections, FLOOR].result()
+    peers = {name: times[connections, name].result() if name in known else None for name in PEERS}
     ratios = {
         name: {
             "small": round(own["small_per_s"] / peer["small_per_s"], 2),
@@ -112,19 +147,27 @@ def uploads(targets: dict[str, Target], rounds: int, small: int, large: int) -> 
         for name, peer in peers.items()
         if peer is not None
     }
-    snippets = round(statistics.median(whole[1:]), 1)
-    return {**own, "snippets_per_s": snippets, "peers": peers, "times_peer": ratios}
+    return {
+        **own,
+        "peers": peers,
+        "times_peer": ratios,
+        FLOOR: bare,
+        f"times_{FLOOR}": {
+            "small": round(own["small_per_s"] / bare["small_per_s"], 2),
+            "large": round(own["mb_per_s"] / bare["mb_per_s"], 2),
+        },
+    }
 
 
-def whole_snippets_per_s(ours: Beheld, files: list[bytes]) -> float:
-    return len(files) / timed(lambda: [ours.receipt(file) for file in files])
-
-
-def one_round(target: Target, files: list[bytes], big: list[bytes], kept: Timed) -> None:
+def one_round(
+    target: Target, wires: list[Wire], files: list[bytes], big: list[bytes], kept: Timed
+) -> None:
+    small, large = target.jobs(files), target.jobs(big)
+    os.sync()  # nobody pays for what another left to be written
     before = cpu_s(target.child)
-    kept.small_per_s.append(len(files) / timed(lambda: target.send(files)))
+    kept.small_per_s.append(len(files) / timed(lambda: do(small, wires)))
     between = cpu_s(target.child)
-    kept.mb_per_s.append(sum(map(len, big)) / 1e6 / timed(lambda: target.send(big)))
+    kept.mb_per_s.append(sum(map(len, big)) / 1e6 / timed(lambda: do(large, wires)))
     kept.small_cpu_ms.append(1e3 * (between - before) / len(files))
     kept.large_cpu_ms.append(1e3 * (cpu_s(target.child) - between) / len(big))
 
@@ -134,10 +177,11 @@ def memory(ours: Beheld) -> dict[str, float]:
     [data] = made_up(1, LARGE_BYTES, 99)
     before = memory_mb(ours.child)
     digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
-    ways = []
+    ways, first = [], Wire(ours.port)
     for _ in range(CONCURRENT):
-        snippet = ours.announce([data])
-        way = socket.create_connection(("127.0.0.1", ours.connection.port))
+        snippet, asked = ours.announced([data])
+        first.ask(asked)
+        way = socket.create_connection(("127.0.0.1", ours.port))
         way.sendall(
             f"PATCH /api/v1/uploads/{snippet}/moment.json HTTP/1.1\r\nHost: bench\r\n"
             f"Authorization: Bearer {ours.credentials.token}\r\nTus-Resumable: 1.0.0\r\n"

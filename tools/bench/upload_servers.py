@@ -1,100 +1,74 @@
-"""The three servers that `beheld bench server` uploads to, each in a process of its own, and one client.
+"""The three servers that `beheld bench server` uploads to, each in a process of its own.
 
 Ours is the companion server as it is, with its paired device and its checks. The peers are tuspyserver
-and the plain FastAPI way (a multipart form, written and flushed). All run on uvicorn with the same settings;
-all are spoken to by the standard library's HTTP client over one kept connection.
+and the plain FastAPI way (a multipart form, written and flushed). All run on uvicorn with the same
+settings; all are spoken to by the same client (`tools.bench.upload_client`).
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import http.client
 import json
 import os
 import random
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from device.identity import MANIFEST, Credentials, Identity, pair
+from tools.bench.bare_socket import serve_bare
 from tools.bench.forked import Child, fork, serve
+from tools.bench.upload_client import Answer, Job, Request, request
 
 CHUNK_BYTES = 4 << 20  # as the glasses send
 _TUS = {"Tus-Resumable": "1.0.0"}
 _OCTETS = {"Content-Type": "application/offset+octet-stream", **_TUS}
-_IDLE_S = 2.0
 _FILES = 8  # in one snippet of the bench; the default limit is 16
+
+Steps = Generator[Request, Answer, None]
 
 
 class Target(Protocol):
-    """A server that takes files. `send` returns when they are, as it says, received."""
+    """A server that takes files; `jobs` makes everything that can be made before the time counts."""
 
     child: Child
-
-    def send(self, files: list[bytes]) -> None: ...
-
-
-@dataclass
-class Connection:
-    """One kept connection; every answer is read to its end and must be a success."""
-
     port: int
-    headers: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._http = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        self._last_s = time.monotonic()
-
-    def ask(
-        self, method: str, path: str, body: bytes, headers: dict[str, str]
-    ) -> tuple[http.client.HTTPResponse, bytes]:
-        if time.monotonic() - self._last_s > _IDLE_S:
-            self._http.close()  # the server may have done so by now; the next request opens it again
-        self._http.request(method, path, body, {**self.headers, **headers})
-        answer = self._http.getresponse()
-        said = answer.read()
-        self._last_s = time.monotonic()
-        if answer.status >= 300:
-            raise RuntimeError(f"{method} {path}: {answer.status} {said[:200]!r}")
-        return answer, said
+    def jobs(self, files: list[bytes]) -> list[Job]: ...
 
 
 class Beheld:
-    """The companion server: announce a signed manifest, PATCH each file; `receipt` commits as well."""
+    """The companion server: announce a signed manifest, PATCH each file; `whole` commits as well."""
 
     def __init__(self, folder: Path) -> None:
         from server.app import create_app
         from server.settings import ServerSettings
 
         def run(say: Callable[[str], None]) -> None:
-            app = create_app(ServerSettings(data_dir=folder / "server", reserve_mb=1))
+            app = create_app(
+                ServerSettings(data_dir=folder / "server", reserve_mb=1, uploads_per_min=10**9)
+            )
             say(app.state.services.glasses.new_code())
             serve(app, say)
 
         self.child = fork(run)
-        code, port = self.child.line(), int(self.child.line())
+        code, self.port = self.child.line(), int(self.child.line())
         self._identity = Identity.load_or_create(folder / "glasses")
-        self.credentials: Credentials = pair(f"http://127.0.0.1:{port}", code, self._identity)
-        bearer = {"Authorization": f"Bearer {self.credentials.token}"}
-        self.connection = Connection(port, bearer)
+        self.credentials: Credentials = pair(f"http://127.0.0.1:{self.port}", code, self._identity)
+        self._bearer = {"Authorization": f"Bearer {self.credentials.token}"}
         self._number = 0
 
-    def send(self, files: list[bytes]) -> None:
-        for first in range(0, len(files), _FILES):
-            self._patch(self.announce(files[first : first + _FILES]), files[first : first + _FILES])
+    def jobs(self, files: list[bytes]) -> list[Job]:
+        return [self._job(files[first : first + _FILES]) for first in range(0, len(files), _FILES)]
 
-    def receipt(self, file: bytes) -> None:
-        """The whole way of a small snippet: announced, sent, verified, stored, signed for."""
-        snippet = self.announce([file])
-        self._patch(snippet, [file])
-        _, said = self.connection.ask("POST", f"/api/v1/snippets/{snippet}/commit", b"", {})
-        assert json.loads(said)["state"] == "stored"
+    def whole(self, files: list[bytes]) -> list[Job]:
+        """A snippet each, all the way: announced, sent, verified, stored, signed for."""
+        return [self._job([data], commit=True) for data in files]
 
-    def announce(self, files: list[bytes]) -> str:
+    def announced(self, files: list[bytes]) -> tuple[str, Request]:
+        """A fresh snippet of these files: its id, and the request that announces it."""
         self._number += 1
         snippet = f"b{self._number:07d}"
         listed = [
@@ -113,20 +87,32 @@ class Beheld:
         headers = {
             "Content-Type": "application/json",
             "Beheld-Signature": self._identity.sign(MANIFEST, raw),
+            **self._bearer,
         }
-        self.connection.ask("PUT", f"/api/v1/snippets/{snippet}", raw, headers)
-        return snippet
+        return snippet, request("PUT", f"/api/v1/snippets/{snippet}", headers, raw)
 
-    def _patch(self, snippet: str, files: list[bytes]) -> None:
+    def _job(self, files: list[bytes], *, commit: bool = False) -> Job:
+        snippet, announce = self.announced(files)
+        asked = [announce]
         for name, data in zip(_names(files), files, strict=True):
+            where = f"/api/v1/uploads/{snippet}/{name}"
             for offset, chunk in _chunks(data):
                 digest = base64.b64encode(hashlib.sha256(chunk).digest()).decode()
-                headers = {
-                    **_OCTETS,
-                    "Upload-Offset": str(offset),
-                    "Upload-Checksum": f"sha256 {digest}",
-                }
-                self.connection.ask("PATCH", f"/api/v1/uploads/{snippet}/{name}", chunk, headers)
+                checksum = {"Upload-Checksum": f"sha256 {digest}"}
+                at = {"Upload-Offset": str(offset)}
+                asked.append(
+                    request("PATCH", where, {**_OCTETS, **at, **checksum, **self._bearer}, chunk)
+                )
+        if commit:
+            asked.append(request("POST", f"/api/v1/snippets/{snippet}/commit", self._bearer))
+
+        def steps() -> Steps:
+            for one in asked:
+                answer = yield one
+            if commit and json.loads(answer.body)["state"] != "stored":
+                raise RuntimeError(f"no receipt: {answer.body[:200]!r}")
+
+        return steps
 
 
 class Tuspyserver:
@@ -143,18 +129,21 @@ class Tuspyserver:
 
         folder.mkdir()
         self.child = fork(run)
-        self.connection = Connection(int(self.child.line()))
+        self.port = int(self.child.line())
 
-    def send(self, files: list[bytes]) -> None:
-        for data in files:
-            created, _ = self.connection.ask(
-                "POST", "/files", b"", {"Upload-Length": str(len(data)), **_TUS}
-            )
-            where = "/" + (created.getheader("Location") or "").split("/", 3)[3]
+    def jobs(self, files: list[bytes]) -> list[Job]:
+        return [self._job(data) for data in files]
+
+    def _job(self, data: bytes) -> Job:
+        create = request("POST", "/files", {"Upload-Length": str(len(data)), **_TUS})
+
+        def steps() -> Steps:
+            created = yield create
+            where = "/" + created.header(b"location").split("/", 3)[3]
             for offset, chunk in _chunks(data):
-                self.connection.ask(
-                    "PATCH", where, chunk, {**_OCTETS, "Upload-Offset": str(offset)}
-                )
+                yield request("PATCH", where, {**_OCTETS, "Upload-Offset": str(offset)}, chunk)
+
+        return steps
 
 
 class Multipart:
@@ -165,9 +154,12 @@ class Multipart:
 
         folder.mkdir()
         self.child = fork(lambda say: serve(multipart_app(folder), say))
-        self.connection = Connection(int(self.child.line()))
+        self.port = int(self.child.line())
 
-    def send(self, files: list[bytes]) -> None:
+    def jobs(self, files: list[bytes]) -> list[Job]:
+        return [self._job(data) for data in files]
+
+    def _job(self, data: bytes) -> Job:
         edge = "beheldbench"
         head = (
             f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n'
@@ -175,8 +167,30 @@ class Multipart:
         ).encode()
         tail = f"\r\n--{edge}--\r\n".encode()
         kind = {"Content-Type": f"multipart/form-data; boundary={edge}"}
-        for data in files:
-            self.connection.ask("POST", "/files", head + data + tail, kind)
+        asked = request("POST", "/files", kind, head + data + tail)
+
+        def steps() -> Steps:
+            yield asked
+
+        return steps
+
+
+class Bare:
+    """No server: a socket, a hash, a file and its flush."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.child = fork(lambda say: serve_bare(folder, say))
+        self.port = int(self.child.line())
+
+    def jobs(self, files: list[bytes]) -> list[Job]:
+        return [self._job(request("PUT", "/", {}, data)) for data in files]
+
+    def _job(self, asked: Request) -> Job:
+        def steps() -> Steps:
+            yield asked
+
+        return steps
 
 
 PEERS: dict[str, tuple[str, Any]] = {
