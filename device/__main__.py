@@ -24,6 +24,7 @@ from device.model import WEIGHTS, Model, load
 from device.personal import Personal
 from device.pipeline import Report, Sink, Source, Stage, run
 from device.pupil import PupilEstimator
+from device.pupil_track import PupilTracker, TrackSettings
 from device.record import SessionSource
 from device.sealing import Protection
 from device.session_report import leave_report, session_report
@@ -51,6 +52,7 @@ class Settings:
     """Every setting of the loop; a TOML file may change any of them (docs/config.md)."""
 
     camera: CameraSettings = field(default_factory=CameraSettings)
+    pupil: TrackSettings = field(default_factory=TrackSettings)
     gaze: GazeSettings = field(default_factory=GazeSettings)
     events: EventSettings = field(default_factory=EventSettings)
     attention: AttentionSettings = field(default_factory=AttentionSettings)
@@ -102,7 +104,8 @@ def stages(
 ) -> list[Stage]:
     """The data-flow diagram, top to bottom. What a recording brings along is not made again."""
     settings = personalised(settings, personal)
-    gaze = GazeStage(PupilEstimator(models["eye"]), calibration, settings.gaze)
+    pupils = PupilTracker(PupilEstimator(models["eye"]), settings.pupil)
+    gaze = GazeStage(pupils, calibration, settings.gaze)
     encode = EncodeStage(settings.encode, header.scene, hold_s=settings.capture.pre_roll_s)
     attention = (
         ()

@@ -58,6 +58,7 @@ STAGES = {
 """Component -> stage of the loop (or `sensors`); networks not named here are emotion's, the rest `base`."""
 WHOLE = "system"
 """A rail of this name feeds everything: what it draws beyond the estimates is booked as `unexplained`."""
+EYE = "eye"
 SIDE_FILES_BYTES = 30_000
 """Thumbnail, record and manifest of a snippet, about."""
 HISTORY_NS = 120_000_000_000
@@ -131,6 +132,8 @@ class EnergyLedger:
     _unknown: set[str] = field(default_factory=set)
     _unencoded: deque[tuple[int, int]] = field(default_factory=deque)
     """Packets a camera's encoder brought while it was on trial: (t_ns, pixels)."""
+    _unlooked: int = 0
+    """Eye frames since the network's last call."""
     _packets: int = 0
     _packet_bytes: int = 0
 
@@ -143,6 +146,8 @@ class EnergyLedger:
         match value:
             case EyeFrame():
                 self._eyes.add(f"{value.eye}{value.camera}")
+                self._book_carried()
+                self._unlooked += 1
                 self._book("eye_camera", "eye_camera_pixel", value.pixels.size)
                 self._book("eye_light", "eye_light", 1)
             case SceneFrame():
@@ -264,7 +269,15 @@ class EnergyLedger:
                 self._book(f"network.{name}", "network_mac", done)
                 self._book(f"network.{name}", "network_wake", made)
                 drawn_fj += done * mac_fj + made * wake_fj
+                if name == EYE:
+                    self._unlooked = max(0, self._unlooked - made)
         return drawn_fj
+
+    def _book_carried(self) -> None:
+        """An eye frame on which the network did not run was moved to the accelerator and looked at."""
+        if EYE in self.models and self._unlooked:
+            self._book(f"network.{EYE}", "network_wake", self._unlooked)
+        self._unlooked = 0
 
     def _book_packet(self, packet: ScenePacket) -> None:
         """Encoding. A camera on trial does not encode: its packets count if a moment takes them."""
@@ -383,8 +396,9 @@ class EnergyLedger:
         self._book("eye_camera", "eye_camera_idle", end_ns * rig.eye_cameras)
         self._book("eye_camera", "eye_camera_pixel", frames * rig.eye_width_px * rig.eye_height_px)
         self._book("eye_light", "eye_light", frames)
-        if "eye" in self.models:
-            self._book("network.eye", "network_mac", frames * self.models["eye"].spec.macs)
+        if EYE in self.models:
+            runs = round(frames * rig.eye_network_share)
+            self._book("network.eye", "network_mac", runs * self.models[EYE].spec.macs)
             self._book("network.eye", "network_wake", frames)
         self._share_out(_sum(self._estimate)[1] - before_fj, end_ns)
         return ("eye_camera", "eye_light", "network.eye")

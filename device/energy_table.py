@@ -51,6 +51,8 @@ class Assumed:
     eye_width_px: int
     eye_height_px: int
     eye_rate_hz: float
+    eye_network_share: float
+    """Of the eye frames, those on which the eye network runs (`device/pupil_track.py`)."""
     scene_rate_hz: float
     scene_bytes_per_px: float
     battery_mwh: float

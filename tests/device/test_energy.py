@@ -137,6 +137,19 @@ def test_a_power_is_power_times_time_and_a_network_its_work() -> None:
     assert report.by_component_j["network.eye"] == pytest.approx(work_fj / 1e15)
 
 
+def test_an_eye_frame_on_which_the_network_did_not_run_costs_a_look() -> None:
+    net = fake_model(1_000_000)
+    book = ledger(eye=net)
+    for number in range(10):
+        book(eye(20 * number))
+        net.run(int(number % 5 == 0))
+    book(eye(200))
+    rows = EnergyTable.shipped().rows
+    expected_fj = 2 * 1_000_000 * rows["network_mac"][1] + 10 * rows["network_wake"][1]
+    report = book.close(200 * MS)
+    assert report.by_component_j["network.eye"] == pytest.approx(expected_fj / 1e15)
+
+
 def test_sleeping_between_moments_costs_less_than_always_on() -> None:
     book = ledger()
     for value in session(60_000, [(10_000, 12_000)]):
@@ -293,9 +306,14 @@ def test_a_detector_call_costs_by_the_size_of_its_input() -> None:
 
 
 def test_a_recording_without_eye_video_is_charged_for_the_eyes_that_made_it() -> None:
-    report = ledger(eye=fake_model(10)).close(1_000 * MS)
+    report = ledger(eye=fake_model(1_000_000)).close(1_000 * MS)
     assert report.assumed == ("eye_camera", "eye_light", "network.eye")
     assert report.by_component_j["eye_light"] > 0
+    table = EnergyTable.shipped()
+    frames = round(table.assumed.eye_rate_hz) * table.assumed.eye_cameras
+    runs = frames * table.assumed.eye_network_share
+    fj = runs * 1_000_000 * table.rows["network_mac"][1] + frames * table.rows["network_wake"][1]
+    assert report.by_component_j["network.eye"] == pytest.approx(fj / 1e15)
 
 
 def written(tmp_path: Path, old: str, new: str) -> Path:

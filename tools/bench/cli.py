@@ -24,6 +24,10 @@ BENCHES = {
         "A month of a heavy wearer: start, list and back up its server.",
     ),
     "pipeline": ("tools.bench.pipeline", "Speed and CPU of the whole loop against always-on."),
+    "track": (
+        "tools.bench.track",
+        "The pupil between runs of the eye network: share of runs, error.",
+    ),
     "still": ("tools.bench.still", "Emotion's fast-forward rule: share skipped, agreement."),
     "resolution": ("tools.bench.resolution", "What quality costs under each resolution policy."),
     "pupil": ("tools.bench.pupil", "Pupil centre, mask and blinks against pupil-detectors."),
