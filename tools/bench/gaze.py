@@ -3,6 +3,7 @@
 n           moments of the scored part that have reference gaze
 median_deg  angle between our line of sight and the reference's, over usable moments (p95_deg, mean_deg)
 usable      share of the n that have our gaze with a confidence of at least 0.5
+eye_network_share  of the eye frames, those on which the network ran; between them pupils are carried
 constant_deg  median error of always answering with the median of the fitted part
 all_p95_deg   95th percentile over all moments that have our gaze, usable or not
 confidence  ten bins of equal size: stated confidence against the share that really lay within 2 deg
@@ -24,6 +25,7 @@ from device.errors import InputError
 from device.expert_fit import FitSettings
 from device.model import load
 from device.pupil import PupilEstimator
+from device.pupil_track import PupilTracker
 from device.stages.gaze import Estimator, GazeStage, model_sha256
 from device.types import Eye, EyeFrame, Gaze
 from tools.calibrate import EyeRecording, calibrate, read
@@ -206,7 +208,7 @@ def command(recording: Path, fit_on: str, score_on: str, page: Path | None, as_j
     from tools.open_source import open_source
 
     source = open_source(recording)
-    estimator = PupilEstimator(load("eye"))
+    estimator = PupilTracker(PupilEstimator(load("eye")))
     peer = peer_or_none()
     duration_s = source.header.duration_ns / 1e9 if source.header.duration_ns else None
     with progress("reading eyes", duration_s) as tick:
@@ -218,6 +220,7 @@ def command(recording: Path, fit_on: str, score_on: str, page: Path | None, as_j
             on_time=tick,
         )
     result = measure(found, estimator, peer, fit_on, score_on)
+    result["eye_network_share"] = estimator.runs / max(1, estimator.frames)
     if page is not None:
         from tools.bench.gaze_page import write_page
 
