@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,8 +11,9 @@ import pytest
 
 from device.__main__ import load_models
 from device.emulator.firmware import PROGRAMS
+from device.errors import InputError
 from device.types import Gap
-from tools.bench import faults_judge
+from tools.bench import faults, faults_judge
 from tools.bench.faults import campaign_run, summary
 from tools.bench.faults_judge import Run
 
@@ -27,6 +29,27 @@ def test_live_runs_go_on_through_faults() -> None:
     result = summary(done)
     assert result["bad"] == 0, result["troubles"]
     assert result["presses"] > 10 and set(result["recovery_s"]) == {"unplug", "brown-out", "noise"}
+
+
+def test_a_campaign_in_slices_adds_up(tmp_path: Path) -> None:
+    log = tmp_path / "faults.jsonl"
+    runs = [
+        Run(kind="noise", presses=6, recovery_s=0.1),
+        Run(kind="hang", presses=4, lost_events=2),
+    ]
+    for run in runs:
+        faults.write_log(log, run)
+    assert faults.read_log(log) == runs and faults.read_log(tmp_path / "none") == []
+    result = summary(faults.read_log(log))
+    assert (result["runs"], result["presses"], result["lost_events"], result["bad"]) == (
+        2,
+        10,
+        2,
+        1,
+    )
+    log.write_text('{"kind": "noise"}\n{"animal": "cat"}\n')
+    with pytest.raises(InputError, match="is no log"):
+        faults.read_log(log)
 
 
 def board(died_presses: int) -> Any:

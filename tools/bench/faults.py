@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import tempfile
@@ -10,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from device.__main__ import Outcome, load_models
 from device.emulator import Emulator, EmulatorSettings
 from device.emulator.board import EmulatedBoard
 from device.emulator.switches import BoardSettings
+from device.errors import InputError, StorageError
 from device.glasses.session import Glasses, assemble, run_glasses
 from device.glasses.settings import (
     GlassesSettings,
@@ -49,8 +52,15 @@ EYE_HZ, EYE_PX, SCENE_HZ = 15.0, 64, 5.0
 @click.option("--runs", default=20, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=1, show_default=True)
 @click.option("--kind", type=click.Choice(KINDS), help="Only this fault. [default: all, in turn]")
+@click.option(
+    "--log",
+    "log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep each run as a line of this file. Runs that are in it are not run again, and count: a long "
+    "campaign in slices, `--runs 20 --log F`, then `--runs 40 --log F`, and so on.",
+)
 @json_option
-def command(runs: int, seed: int, kind: str | None, as_json: bool) -> None:
+def command(runs: int, seed: int, kind: str | None, log: Path | None, as_json: bool) -> None:
     """The whole live run (loop, models, recording) on the emulated glasses, a fault in each run.
 
     Each run lasts some seconds of real time: eyes over the serial line, scene over the camera socket, the
@@ -59,21 +69,41 @@ def command(runs: int, seed: int, kind: str | None, as_json: bool) -> None:
     from the end of the fault to the next eye frame. `died_with_board`: presses (down or up) that a board
     held when it restarted and that had not reached the host; the board itself counts what it holds.
     """
-    done: list[Run] = []
+    done = read_log(log) if log is not None else []
     models = load_models()
     with (
         progress("faults", runs) as bar,
         suppress(KeyboardInterrupt),
     ):  # what was done by then counts
-        for number in range(runs):
-            done.append(
-                campaign_run(kind or KINDS[number % len(KINDS)], seed * 10_007 + number, models)
-            )
+        for number in range(len(done), runs):
+            run = campaign_run(kind or KINDS[number % len(KINDS)], seed * 10_007 + number, models)
+            done.append(run)
+            if log is not None:
+                write_log(log, run)
             bar(number + 1)
     result = summary(done)
     emit(result, as_json=as_json, title="faults")
     if result["bad"]:
         raise click.exceptions.Exit(1)
+
+
+def read_log(path: Path) -> list[Run]:
+    """The runs of earlier slices. Raises InputError if the file is something else."""
+    if not path.exists():
+        return []
+    try:
+        return [Run(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: is no log of bench faults ({error})") from error
+
+
+def write_log(path: Path, run: Run) -> None:
+    """One more line. Raises StorageError."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(run)) + "\n")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def summary(done: list[Run]) -> dict[str, Any]:
