@@ -21,7 +21,9 @@ from google.protobuf.message import DecodeError
 
 from firmware_bridge import wire_pb2 as wire
 from firmware_bridge.clock import ClockFit
+from firmware_bridge.command_window import CommandWindow
 from firmware_bridge.digest import table_digest
+from firmware_bridge.event_order import EventOrder
 from firmware_bridge.framing import Decoder, encode
 from firmware_bridge.link_events import (
     Answered,
@@ -57,14 +59,8 @@ COMMANDS = ("set_camera", "set_leds", "set_indicator", "haptic", "sleep", "reboo
 """Bodies the MCU answers with an Ack."""
 BEHIND = 64
 """So many packets in a row that seem to have come before mean that the count is wrong, not they."""
-BOOTS = 4
-"""Starts of the microcontroller whose events are remembered: a greeting that comes too late, from before a
-restart, must not make those after it come twice."""
-EARLY = 256
-"""Events that may wait for an earlier one; the MCU keeps fewer."""
-WINDOW = 4
-"""No command is sent so many after one still unanswered. While one waits for its answer, at most six
-others can then be carried out after it, and the MCU remembers eight: it knows each that comes again."""
+AWAKE_NS = 500_000_000
+"""Who is not called for longer had no time to listen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +74,6 @@ class LinkSettings:
     tries: int = 20
     """With 1 % of bytes damaged four commands in ten need another try (25 bytes there, 25 back)."""
     silence_ms: float = 3000.0
-
-
-@dataclass(slots=True)
-class _Pending:
-    packet: bytes
-    number: int
-    """Of the command, counted from 0."""
-    due_ns: int = 0
-    tries: int = 0
 
 
 @dataclass(slots=True)
@@ -119,15 +106,18 @@ class Link:
     _expected: int | None = None
     _behind: int = 0
     _their_boot: int | None = None
-    _next_events: dict[int, int] = field(default_factory=dict)
-    _early: dict[int, wire.Packet] = field(default_factory=dict)
-    _commands: int = 0
+    _order: EventOrder = field(default_factory=EventOrder)
     _confirm: bool = False
-    _pending: dict[int, _Pending] = field(default_factory=dict)
+    _window: CommandWindow = field(init=False)
     _heard_ns: int = 0
+    _ticked_ns: int = 0
     _hello_ns: int | None = None
     _beat_ns: int = 0
     _time_ns: int = 0
+
+    def __post_init__(self) -> None:
+        retry_after_ns = round(self.settings.retry_after_ms * 1e6)
+        self._window = CommandWindow(retry_after_ns, self.settings.tries)
 
     @property
     def damaged(self) -> int:
@@ -137,7 +127,7 @@ class Link:
     def open(self, now_ns: int) -> list[Event]:
         """Begin to greet, on a line just opened. A link may be closed and opened again: it then still
         knows what it has had of the same microcontroller."""
-        self._heard_ns = now_ns
+        self._heard_ns = self._ticked_ns = now_ns
         self._decoder.restart()
         self._out.clear()
         events = self._move(Move.OPEN, "opened")
@@ -163,9 +153,7 @@ class Link:
         if kind not in COMMANDS or self.state is not State.READY:
             raise IllegalMoveError(f"{kind} while {self.state}")
         sequence = self._sequence
-        packet = self._framed(now_ns, **{kind: message})
-        self._pending[sequence] = _Pending(packet=packet, number=self._commands)
-        self._commands += 1
+        self._window.add(sequence, self._framed(now_ns, **{kind: message}))
         self._send_due(now_ns)
         return sequence
 
@@ -180,9 +168,9 @@ class Link:
                 self.counts.undecodable += 1
                 continue
             events += self._take(packet, now_ns)
-        upto = self._next_events.get(self._their_boot or 0)
-        if self._confirm and upto is not None:
-            received = wire.EventsReceived(upto=upto - 1, boot=self._their_boot)
+        boot = self._their_boot or 0
+        if self._confirm and boot in self._order.next:
+            received = wire.EventsReceived(upto=self._order.next[boot] - 1, boot=boot)
             self._send(now_ns, events_received=received)
         self._confirm = False
         return events
@@ -192,6 +180,10 @@ class Link:
         if self.state is State.CLOSED:
             return []
         events: list[Event] = []
+        asleep_ns = now_ns - self._ticked_ns - AWAKE_NS
+        self._ticked_ns = now_ns
+        if asleep_ns > 0:  # what came meanwhile waits in the port: that is no silence of theirs
+            self._heard_ns = min(now_ns, self._heard_ns + asleep_ns)
         if now_ns - self._heard_ns > self.settings.silence_ms * 1e6:
             self._heard_ns = now_ns
             if self.state is not State.GREETING:
@@ -252,10 +244,7 @@ class Link:
             self.counts.restarts += 1
             self.clock.reset()
             self._expected = None
-            self._early.clear()
-            self._next_events.setdefault(hello.boot, 1)  # it cannot have told anybody else
-            while len(self._next_events) > BOOTS:
-                del self._next_events[next(iter(self._next_events))]
+            self._order.restarted(hello.boot)
             events += self._abandon("the microcontroller restarted")
             events.append(Restarted(name=hello.name))
         known = hello.to_boot == self.boot
@@ -294,31 +283,15 @@ class Link:
     def _event(self, packet: wire.Packet, now_ns: int) -> list[Event]:
         """Events in the order of their numbers, each once; one that comes too early waits for the rest."""
         self._confirm = True
-        events: list[Event] = []
-        oldest = max(1, packet.oldest_event)
-        upto = self._next_events.get(packet.event_boot, oldest)
-        if upto <= packet.event < oldest + EARLY:
-            self._early[packet.event] = packet
-        given_up = 0
-        while True:
-            known = self._early.pop(upto, None)
-            if known is not None:
-                events.append(self._telemetry(known, now_ns))
-                upto += 1
-            elif upto < oldest:
-                known_from = min([oldest, *self._early])
-                given_up += known_from - upto
-                upto = known_from
-            else:
-                break
-        self._next_events[packet.event_boot] = upto
+        delivered, given_up = self._order.take(packet)
+        events: list[Event] = [self._telemetry(each, now_ns) for each in delivered]
         if given_up:
             self.counts.events_lost += given_up
             events.insert(0, EventsLost(count=given_up))
         return events
 
     def _acknowledged(self, ack: wire.Ack) -> list[Event]:
-        if self._pending.pop(ack.of_sequence, None) is None:
+        if not self._window.answered(ack.of_sequence):
             return []  # the answer to an earlier try came after all
         return [Answered(sequence=ack.of_sequence, result=ack.result, text=ack.text)]
 
@@ -347,30 +320,19 @@ class Link:
 
     def _give_up(self, now_ns: int) -> list[Event]:
         """End the commands that had all their tries."""
-        events: list[Event] = []
-        for sequence, pending in list(self._pending.items()):
-            if now_ns >= pending.due_ns and pending.tries >= self.settings.tries:
-                del self._pending[sequence]
-                text = f"no answer to {pending.tries} tries"
-                events.append(Answered(sequence=sequence, result=None, text=text))
-        return events
+        return [
+            Answered(sequence=n, result=None, text=f"no answer to {self.settings.tries} tries")
+            for n in self._window.spent(now_ns)
+        ]
 
     def _send_due(self, now_ns: int) -> None:
         """Send the commands that are due for the first time or again."""
-        for pending in self._pending.values():
-            oldest = next(iter(self._pending.values())).number
-            spent = pending.tries >= self.settings.tries
-            if now_ns < pending.due_ns or spent or pending.number - oldest >= WINDOW:
-                continue
-            self.counts.retried += pending.tries > 0
-            pending.tries += 1
-            pending.due_ns = now_ns + round(self.settings.retry_after_ms * 1e6)
+        for pending in self._window.due(now_ns):
+            self.counts.retried += pending.tries > 1
             self._out += pending.packet
 
     def _abandon(self, why: str) -> list[Event]:
-        lost = [Answered(sequence=number, result=None, text=why) for number in self._pending]
-        self._pending.clear()
-        return list(lost)
+        return [Answered(sequence=n, result=None, text=why) for n in self._window.abandon()]
 
     def _greet(self, now_ns: int, *, reply: bool) -> None:
         self._hello_ns = now_ns

@@ -131,13 +131,26 @@ def test_a_command_nobody_answers_ends_and_says_so() -> None:
 def test_silence_goes_back_to_greeting_and_the_same_board_goes_on() -> None:
     link = ready()
     link.receive(event_packet(1, 1, 1, button=7), 10 * MS)
-    (changed,) = [e for e in link.tick(3_100 * MS) if isinstance(e, Changed)]
-    assert changed.after is State.GREETING
+    ticks = [link.tick(t_ms * MS) for t_ms in range(100, 3_200, 100)]
+    assert not any(ticks[:-1])
+    (changed,) = ticks[-1]
+    assert isinstance(changed, Changed) and changed.after is State.GREETING
     lost, changed = link.receive(hello(6, reply=False), 3_200 * MS)
     assert lost == Lost(count=4) and isinstance(changed, Changed) and link.state is State.READY
     assert link.counts.restarts == 0
     assert buttons(link.receive(event_packet(7, 1, 1, button=7), 3_300 * MS)) == []  # came before
     assert buttons(link.receive(event_packet(8, 2, 1, button=8), 3_300 * MS)) == [8]
+
+
+def test_who_had_no_time_to_listen_heard_no_silence() -> None:
+    """The program stood still for ten seconds; what the board said meanwhile waits in the port."""
+    link = ready()
+    assert link.tick(100 * MS) == link.tick(10_000 * MS) == []
+    assert [type(e) for e in link.receive(packet(1, worn=wire.Worn()), 10_001 * MS)] == [Telemetry]
+    ticks = [link.tick(t_ms * MS) for t_ms in range(10_100, 13_200, 100)]
+    assert [e.after for events in ticks for e in events if isinstance(e, Changed)] == [
+        State.GREETING
+    ]
 
 
 def test_a_link_opened_again_knows_what_it_has_had() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from device.emulator.firmware import Deed, Firmware, Reading, build, deed, reading
 from device.emulator.line import Line
 from firmware_bridge import wire_pb2 as wire
-from firmware_bridge.link import Answered, EventsLost, Link, State, Telemetry
+from firmware_bridge.link import Answered, Changed, Event, EventsLost, Link, Lost, State, Telemetry
 from tools.output import progress
 
 NOISE_S = 10.0
@@ -28,6 +28,34 @@ LOAD = 0.9
 """Share of the line's rate that the eye images of the long run fill."""
 FRAME_OVERHEAD = 1.05
 """Bytes on the line for each pixel: message, CRC, COBS."""
+
+
+STARVED_S = 1.0
+"""A thread of the bench that the machine does not let run for longer has starved: not the wire's fault."""
+AFTERMATH_S = 5.0
+"""A loss shows when the next packet comes, which may be after the link has found itself again."""
+
+
+class StoodStill:
+    """How long the bench's own threads did not run. Each reports whenever it does."""
+
+    def __init__(self) -> None:
+        self.longest_s: dict[str, float] = {}
+        self._ran_s: dict[str, float] = {}
+        self._last_s = -AFTERMATH_S
+        self.count = 0
+
+    def runs(self, thread: str) -> None:
+        now_s = time.monotonic()
+        pause_s = now_s - self._ran_s.get(thread, now_s)
+        self._ran_s[thread] = now_s
+        self.longest_s[thread] = max(self.longest_s.get(thread, 0.0), pause_s)
+        if pause_s > STARVED_S:
+            self._last_s, self.count = now_s, self.count + 1
+
+    def lately(self) -> bool:
+        """Whether what goes wrong now may come of it."""
+        return time.monotonic() - self._last_s < AFTERMATH_S
 
 
 class Conversation:
@@ -52,6 +80,9 @@ class Conversation:
         self.last_sequence = 0
         self.haptics = 0
         self.cpu_s = 0.0
+        self.fell_silent = 0
+        self.lost_starved = 0
+        self.stood_still = StoodStill()
         self._stop = threading.Event()
         self._wires = threading.Thread(target=self._carry, daemon=True)
         self._wires.start()
@@ -70,9 +101,11 @@ class Conversation:
         select.select([self._port], [], [], wait_s)
         cpu_s = time.thread_time()
         now_ns = time.monotonic_ns()
-        events = self.link.tick(now_ns)
+        self.stood_still.runs("reader")
+        events: list[Event] = []
         with contextlib.suppress(BlockingIOError):
-            events += self.link.receive(os.read(self._port, 4096), time.monotonic_ns())
+            events += self.link.receive(os.read(self._port, 4096), now_ns)
+        events += self.link.tick(now_ns)
         if out := self.link.outgoing():
             os.write(self._port, out)
         for event in events:
@@ -83,6 +116,10 @@ class Conversation:
                 self.answers.append(event)
             elif isinstance(event, EventsLost):
                 self.events_lost += event.count
+            elif isinstance(event, Changed):
+                self.fell_silent += event.after is State.GREETING and event.before is State.READY
+            elif isinstance(event, Lost) and self.stood_still.lately():
+                self.lost_starved += event.count
         self.cpu_s += time.thread_time() - cpu_s
 
     def until(self, done: Callable[[], bool], patience_s: float = 30.0) -> bool:
@@ -96,6 +133,7 @@ class Conversation:
         """Between the board and the terminal, as the emulator's *wires* do."""
         waits = False
         while not self._stop.is_set():
+            self.stood_still.runs("wires")
             sources: list[Any] = [self.line.fileno(), self.firmware.hardware]
             if self.line.wants():
                 sources.append(self.firmware.line)
@@ -103,7 +141,10 @@ class Conversation:
             if self.firmware.line in ready:
                 self.line.send(self.firmware.line.recv(65536))
             if heard := self.line.receive():
-                self.firmware.line.send(heard)
+                with contextlib.suppress(
+                    BlockingIOError
+                ):  # the board does not listen: as on a line
+                    self.firmware.line.send(heard)
             if self.firmware.hardware in ready:
                 self.haptics += deed(self.firmware.hardware.recv(4096)).deed is Deed.HAPTIC
             waits = self.line.pump(time.monotonic_ns())
@@ -120,8 +161,9 @@ def noisy(share: float, seconds: float, seed: int) -> dict[str, Any]:
 
 
 EVENTS_WAITING = 8
-"""Presses under way at most: the board keeps 32 events until the host has them (c/link.h), and nobody
-presses a hundred buttons a second."""
+"""Presses under way at most: the board keeps 32 events until the host has confirmed them (c/link.h), and
+twice as many as this may be under way when a thread of the bench stands still. The wire itself, in virtual time
+at this noise, seldom lets more than five wait (tests/firmware_bridge/test_line.py)."""
 
 
 def _noisy(talk: Conversation, share: float, seconds: float) -> dict[str, Any]:
@@ -151,8 +193,8 @@ def _noisy(talk: Conversation, share: float, seconds: float) -> dict[str, Any]:
             commands += 1
             talk.link.command(time.monotonic_ns(), haptic=wire.Haptic(duration_ms=10))
             if pressed - len(buttons) < EVENTS_WAITING:
-                pressed += 1
-                talk.firmware.sense(reading(Reading.BUTTON, which=pressed % 200, value=1))
+                press = reading(Reading.BUTTON, which=(pressed + 1) % 200, value=1)
+                pressed += talk.firmware.sense(press)  # a board without time for it takes none
         talk.step(0.005)
     settled = talk.until(lambda: len(talk.answers) == commands and len(buttons) == pressed)
     talk.line.noise = 0.0
@@ -190,6 +232,25 @@ def soak(seconds: float, baud: int) -> dict[str, Any]:
             talk.close()
 
 
+def losses(talk: Conversation, missing: int) -> dict[str, Any]:
+    """What did not arrive, and what the machine had to do with it.
+
+    `lost`: what did not come, whatever the cause: pieces of images that the board took, or gaps in the
+    packets' numbers (`lost_on_line`) if those are more. `lost_starved` are the gaps that showed within five
+    seconds after a thread of this bench had not run for a second or more. `overrun_bytes` did the emulated
+    line throw away because nobody read them.
+    """
+    return {
+        "lost": max(missing, talk.link.counts.lost),
+        "lost_on_line": talk.link.counts.lost,
+        "lost_starved": talk.lost_starved,
+        "overrun_bytes": talk.line.overrun_bytes,
+        "fell_silent": talk.fell_silent,
+        "stood_still": talk.stood_still.count,
+        "stood_still_longest_s": talk.stood_still.longest_s,
+    }
+
+
 def _picture(number: int) -> bytes:
     return np.roll(np.arange(SIDE_PX * SIDE_PX, dtype=np.uint8), number).tobytes()
 
@@ -225,7 +286,7 @@ def _soak(talk: Conversation, seconds: float, baud: int) -> dict[str, Any]:
         "baud": baud,
         "frames": sent,
         "line_share": sent * SIDE_PX * SIDE_PX * FRAME_OVERHEAD * 10 / baud / seconds,
-        "lost": talk.link.counts.lost + sent * per_frame - chunks,
+        **losses(talk, sent * per_frame - chunks),
         "damaged": talk.link.damaged,
         "wrong": wrong,
         "host_cpu_share": talk.cpu_s / seconds,
