@@ -1,8 +1,9 @@
 """Leaving nothing of feelings behind on the glasses.
 
 Gone afterwards: the personal file with all its versions, what corrections said of feelings, the emotion of
-every snippet still waiting here and of the records beside the spool, and whole moments that were kept for
-nothing but an emotion. A sealed snippet cannot be opened here: it is counted, and removed only if asked.
+every snippet still waiting here and of the records of sessions (beside the spool, and in `sessions/` beside
+it), whole moments that were kept for nothing but an emotion, and what a killed program left of a snippet
+half written or half deleted. What is sealed cannot be opened here: it is counted, and removed only if asked.
 What the server holds is the server's to erase. Recordings hold eye video, as they always did, but no feeling.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 
 from device import feedback, personal
 from device.codec import dumps
-from device.sealing import Protection
+from device.sealing import EXTENSION, Protection
 from device.spool import (
     MANIFEST,
     MOMENT,
@@ -30,6 +31,7 @@ from device.spool import (
 
 NETWORKS = ("eye_emotion", "affect", "emoship")
 REASON = "emotion"
+RECORDS = "moments.json"
 
 
 @dataclass(slots=True)
@@ -42,9 +44,11 @@ class Erased:
     """Of which the emotion was removed."""
     moments: int = 0
     """Removed whole: they were kept for an emotion alone."""
+    leftovers: int = 0
+    """Snippets half written or half deleted; removed whole."""
     sealed_removed: int = 0
     sealed_left: int = 0
-    """Sealed snippets that may hold an emotion, and are only readable at home."""
+    """Sealed snippets and records that may hold an emotion, and are only readable at home."""
 
 
 def erase(home: Path, spool: Path, protection: Protection, *, with_sealed: bool = False) -> Erased:
@@ -67,13 +71,27 @@ def erase(home: Path, spool: Path, protection: Protection, *, with_sealed: bool 
             continue
         _rewrite(folder, without(record), protection)
         done.snippets += 1
-    beside = spool.parent / "moments.json"
-    if beside.is_file():
-        records = json.loads(beside.read_text(encoding="utf-8"))
+    for leftover in (p for name in (".writing-*", ".deleted-*") for p in spool.glob(name)):
+        shutil.rmtree(leftover)
+        done.leftovers += 1
+    for folder in (spool.parent, *(spool.parent / "sessions").glob("*/")):
+        _clean_records(folder / RECORDS, done, with_sealed=with_sealed)
+    return done
+
+
+def _clean_records(path: Path, done: Erased, *, with_sealed: bool) -> None:
+    """A session's list of moments, plain or sealed."""
+    closed = path.with_name(path.name + EXTENSION)
+    if closed.is_file():
+        done.sealed_removed += with_sealed
+        done.sealed_left += not with_sealed
+        if with_sealed:
+            closed.unlink()
+    if path.is_file():
+        records = json.loads(path.read_text(encoding="utf-8"))
         kept = [without(r) for r in records if set(r.get("reasons", ())) != {REASON}]
         if kept != records:
-            atomic_write(beside, dumps(kept).encode())
-    return done
+            atomic_write(path, dumps(kept).encode())
 
 
 def without(record: Mapping[str, Any]) -> dict[str, Any]:

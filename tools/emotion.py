@@ -42,11 +42,12 @@ def show(home: Path, as_json: bool) -> None:
 @click.option("--sealed", "with_sealed", is_flag=True, help="Remove sealed snippets whole.")
 @json_option
 def erase_all(home: Path, spool: Path, with_sealed: bool, as_json: bool) -> None:
-    """Erase everything about feelings on these glasses: personal file, corrections, waiting snippets.
+    """Erase everything about feelings on these glasses: personal file, corrections, waiting snippets, the
+    records of sessions.
 
-    Snippets that are sealed to the server cannot be opened here; they are counted, or with --sealed
-    removed whole. To have no more estimated, set `emotion.on = false` (docs/config.md), which is the
-    default. What the server holds is erased there.
+    What is sealed to the server cannot be opened here; it is counted, or with --sealed removed whole. To
+    have no more estimated, set `emotion.on = false` (docs/config.md), which is the default. What the
+    server holds is erased there.
     """
     done = erase(home, spool, Protection.of(home), with_sealed=with_sealed)
     emit(dataclasses.asdict(done), as_json=as_json, title="Erased")

@@ -172,9 +172,11 @@ class EyeEmotionStage:
         made = self.outputs = self._answer(eyes)
         vector, gate = made["vector"][0], float(made["gate"][0, 0])
         probabilities = made["probabilities"][0].astype(np.float64)
-        if not (np.isfinite(vector).all() and np.isfinite([gate, *probabilities]).all()):
+        numbers = np.isfinite(vector).all() and np.isfinite([gate, *probabilities]).all()
+        if not numbers or probabilities.sum() <= 0:
             self.refused += 1
             return [DeviceEvent(t_ns=t_ns, name="fault", value="emotion: the eye gave no numbers")]
+        probabilities /= probabilities.sum()  # an int8 softmax adds up to about one only
         if self._personal is not None:
             vector, probabilities, gate = self._personal.adjust(vector, probabilities, gate)
         probabilities, gate = self._average(t_ns, probabilities, gate)

@@ -212,6 +212,25 @@ def test_erasing_leaves_nothing_behind(tmp_path: Path) -> None:
     assert again == 0 and asked[0].startswith("2 ")  # and is not fetched again
 
 
+def test_no_session_and_nothing_half_written_is_forgotten(tmp_path: Path) -> None:
+    """As the glasses lay it out: `spool/` and `sessions/` side by side, and a program killed twice."""
+    spool = tmp_path / "spool"
+    record = json.loads((snippet(spool, "a", ["attention"]) / MOMENT).read_text())
+    for name in (".writing-b", ".deleted-c"):
+        snippet(spool, name, ["attention", "emotion"])
+    for name in ("one", "two"):
+        (tmp_path / "sessions" / name).mkdir(parents=True)
+        (tmp_path / "sessions" / name / "moments.json").write_text(dumps([record]))
+    sealed_record = tmp_path / "sessions" / "two" / "moments.json.age"
+    sealed_record.write_bytes(b"age-encryption.org/v1")
+    done = erase(tmp_path, spool, Protection())
+    assert (done.snippets, done.leftovers, done.sealed_left) == (1, 2, 1)
+    assert erase(tmp_path, spool, Protection(), with_sealed=True).sealed_removed == 1
+    assert not sealed_record.exists()
+    for path in (p for p in tmp_path.rglob("*") if p.is_file()):
+        assert b"happy" not in path.read_bytes(), path
+
+
 def test_sealed_snippets_are_counted_and_removed_on_request(tmp_path: Path) -> None:
     folder = snippet(tmp_path / "spool", "a", ["attention"])
     manifest = json.loads((folder / MANIFEST).read_text())
