@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,9 @@ from server.media import MediaFolder
 from server.problems import Problem
 from server.sealing import SealKey, fresh_folder
 from server.settings import ServerSettings
+
+log = logging.getLogger("beheld.server")
+_BATCH = 100  # snippets that are indexed in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +193,35 @@ class Custody:
     def reconcile(self, progress: Callable[[int], None] = lambda done: None) -> int:
         """Index every stored snippet the index does not know; says how many.
 
-        Also finishes what was begun of erasing, and knows the receipts of the erased again.
+        Also finishes what was begun of erasing, and knows the receipts of the erased again. What cannot
+        be read is passed over: `check` names it, and everything else is there.
         """
         known = self._index.known()
+        self._remember_erased(known)
+        count = 0
+        missing = (one for one in self._media.kept.everything() if one not in known)
+        while some := list(islice(missing, _BATCH)):
+            with self._index.together():
+                for device_id, snippet_id in some:
+                    count += self._adopted(device_id, snippet_id)
+            progress(count)
+        for number, device_id, snippet_id, received_utc in self._index.unfilled():
+            raw = self._media.record(device_id, snippet_id)
+            found = record.read(raw, session_id="", fallback_utc=received_utc)
+            self._index.fill(number, raw, found)
+        return count
+
+    def _adopted(self, device_id: str, snippet_id: str) -> bool:
+        try:
+            if not self._media.kept.has(device_id, snippet_id, CUSTODY):
+                return False
+            self.adopt(device_id, snippet_id)
+        except (OSError, ValueError, KeyError, TypeError, Problem):
+            log.warning("a stored snippet cannot be read; 'beheld server check' names it")
+            return False
+        return True
+
+    def _remember_erased(self, known: set[tuple[str, str]]) -> None:
         for device_id, snippet_id, note in self._media.kept.buried():
             left = json.loads(note)
             self._index.take_receipt(device_id, snippet_id, (left["receipt"], left["signature"]))
@@ -199,19 +230,6 @@ class Custody:
                 device_id, snippet_id, CUSTODY
             ):
                 self.erase(device_id, snippet_id)
-        count = 0
-        for device_id, snippet_id in self._media.kept.everything():
-            if (device_id, snippet_id) not in known and self._media.kept.has(
-                device_id, snippet_id, CUSTODY
-            ):
-                self.adopt(device_id, snippet_id)
-                count += 1
-                progress(count)
-        for number, device_id, snippet_id, received_utc in self._index.unfilled():
-            raw = self._media.record(device_id, snippet_id)
-            found = record.read(raw, session_id="", fallback_utc=received_utc)
-            self._index.fill(number, raw, found)
-        return count
 
     def erase(
         self, device_id: str, snippet_id: str, feedback: Sequence[Mapping[str, Any]] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,10 @@ class Index:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+
+    def together(self) -> AbstractContextManager[None]:
+        """What this thread writes in the block is flushed once, at its end."""
+        return self._db.batch()
 
     def take(
         self,

@@ -142,6 +142,20 @@ def test_a_damaged_database_is_set_aside_and_made_again(filled: World) -> None:
     assert Path(found["saved"]).read_bytes().startswith(b"rotten")
 
 
+@pytest.mark.parametrize("rotten", ["custody.json", "manifest.json"])
+@DEFAULT_ONLY
+def test_one_unreadable_snippet_keeps_no_other_out(filled: World, rotten: str) -> None:
+    settings = filled.running.services.settings
+    filled.running.services.media.kept.write(filled.identity.device_id, "s0", rotten, b"\x00rot")
+    filled.running.stop()
+    assert run(filled, "rebuild-index")["moments"] == 1
+    services = make_services(settings)
+    known = services.index.known()
+    services.database.close()
+    assert known == {(filled.identity.device_id, "s2")}
+    assert "s0: no readable sidecars" in run(filled, "check", code=2)["faults"][0]
+
+
 @DEFAULT_ONLY
 def test_a_kept_moment_is_not_discarded(filled: World) -> None:
     [kept] = [m for m in moments(filled.running.url, filled.owner).values() if m["kept"]]

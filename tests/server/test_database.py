@@ -125,6 +125,36 @@ def test_a_failed_write_changes_nothing(opener: Opener) -> None:
         assert db.execute(text("SELECT count(*) FROM people")).scalar_one() == 0
 
 
+def test_a_batch_is_seen_whole_or_not_at_all(opener: Opener) -> None:
+    first, second = opener(), opener()
+    asked = "SELECT count(*) FROM preferences WHERE name <> :name"
+
+    def put(name: str) -> None:
+        with first.write() as db:
+            db.execute(text("INSERT INTO preferences VALUES (:name, '')"), {"name": name})
+            if name == "bad":
+                raise KeyError(name)
+
+    def count(database: Database) -> int:
+        row = database.row(asked, {"name": "x"})
+        assert row is not None
+        return int(row[0])
+
+    with first.batch():
+        put("a")
+        with pytest.raises(KeyError):
+            put("bad")  # this one write is undone, the others stay
+        put("b")
+        assert (count(first), count(second)) == (2, 0)
+    assert (count(first), count(second)) == (2, 2)
+    with pytest.raises(KeyError), first.batch():
+        put("c")
+        put("bad")
+    assert (count(first), count(second)) == (2, 2)
+    put("c")
+    assert count(second) == 3
+
+
 def test_a_short_question_sees_every_write_at_once(opener: Opener) -> None:
     first, second = opener(), opener()
     asked = "SELECT value FROM preferences WHERE name = :name"

@@ -14,6 +14,7 @@ import click
 
 from tools.bench.custody_faults import KINDS, Trial, strike
 from tools.bench.custody_world import World
+from tools.bench.server_page import page_option, require, write_campaign
 from tools.output import emit, json_option, progress
 
 RUNS_A_WORLD = 100
@@ -55,8 +56,9 @@ class Campaign:
 @click.command()
 @click.option("--runs", type=click.IntRange(1), default=200, show_default=True, help="Uploads.")
 @click.option("--seed", default=1, show_default=True, help="Chooses every snippet and fault.")
+@page_option
 @json_option
-def command(runs: int, seed: int, as_json: bool) -> None:
+def command(runs: int, seed: int, page: Path | None, as_json: bool) -> None:
     """Upload RUNS snippets, each under one to three faults, and count what must never happen.
 
     The server is a process of its own, the glasses are this process or one that is killed. Faults: kill
@@ -68,7 +70,11 @@ def command(runs: int, seed: int, as_json: bool) -> None:
     \b
     The whole campaign:   beheld bench custody --runs 10000 --seed 1
     """
-    emit(campaign(runs, seed), as_json=as_json, title=f"{runs} uploads, seed {seed}")
+    require(page, "custody")
+    found = campaign(runs, seed)
+    if page is not None:
+        write_campaign(found, page)
+    emit(found, as_json=as_json, title=f"{runs} uploads, seed {seed}")
 
 
 def campaign(runs: int, seed: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from server.app import make_services
 from server.database import utc_now
 from server.keys import RECEIPT, ServerKey
 from server.settings import ServerSettings
+from tools.bench.server_page import page_option, require, write_month
 from tools.output import emit, json_option, progress
 
 THINGS = ("cup", "book", "phone", "person", "cat", "bottle", "laptop", "orange", "chair", "clock")
@@ -35,11 +36,18 @@ DAYS = 30
 @click.option("--gb", type=click.FloatRange(0), default=20.0, show_default=True, help="Of video.")
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--seed", default=0, show_default=True)
+@page_option
 @json_option
-def command(moments: int, gb: float, repeats: int, seed: int, as_json: bool) -> None:
+def command(
+    moments: int, gb: float, repeats: int, seed: int, page: Path | None, as_json: bool
+) -> None:
     """A month of a heavy wearer on SQLite and a folder: how long what its owner waits for takes."""
+    require(page, "month")
     with tempfile.TemporaryDirectory(prefix="beheld-month-") as folder:
-        emit(measure(Path(folder), moments, gb, repeats, seed), as_json=as_json, title="A month")
+        found = measure(Path(folder), moments, gb, repeats, seed)
+    if page is not None:
+        write_month(found, page)
+    emit(found, as_json=as_json, title="A month")
 
 
 def measure(

@@ -44,6 +44,8 @@ def _around(page: Path, bench: str) -> tuple[str, str]:
     except OSError as error:
         raise InputError(f"{page}: cannot be read ({error.strerror})") from error
     mark = begin(bench)
-    if text.find(mark) < 0 or text.find(END) < text.find(mark):
+    before, found, rest = text.partition(mark)
+    _, ended, after = rest.partition(END)
+    if not found or not ended:
         raise InputError(f"{page}: has no '{mark}' ... '{END}' to write between")
-    return text.split(mark, 1)[0], text.split(END, 1)[1]
+    return before, after

@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from tools.bench.server_page import page_option, require, write_uploads
 from tools.bench.upload_client import Wire, do
 from tools.bench.upload_servers import (
     PEERS,
@@ -62,9 +63,16 @@ class Timed:
 @click.option(
     "--search/--no-search", default=True, help="Time searches as well (1k to 100k moments)."
 )
+@page_option
 @json_option
 def command(
-    rounds: int, small: int, large: int, connections: int, search: bool, as_json: bool
+    rounds: int,
+    small: int,
+    large: int,
+    connections: int,
+    search: bool,
+    page: Path | None,
+    as_json: bool,
 ) -> None:
     """Uploads a second to the companion server and its peers, memory, and search.
 
@@ -75,6 +83,7 @@ def command(
     counts. `bare_socket` is no server: what socket, hash, disk and flush allow on this machine.
     `snippets_per_s` is the whole way of a 4 KiB snippet to its signed receipt.
     """
+    require(page, "server")
     folder = Path(tempfile.mkdtemp(prefix="beheld-bench-server-"))
     try:
         with running(folder) as targets:
@@ -83,6 +92,8 @@ def command(
         result["search_p95_ms"] = latencies() if search else None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if page is not None:
+        write_uploads(result, page)
     emit(result, as_json=as_json, title="companion server")
 
 
