@@ -185,21 +185,30 @@ def feelings(raw: Mapping[str, Any]) -> list[Bar]:
     return [Bar(name, value, 100 * min(1.0, max(0.0, value))) for name, value in values.items()]
 
 
-def decisions(raw: Mapping[str, Any]) -> list[tuple[str, int, str]]:
-    """What was done with the scene frames: (what, how many, the reason given most often)."""
-    found: dict[str, Counter[str]] = {}
+def decisions(raw: Mapping[str, Any]) -> list[tuple[str, int, float | None, str]]:
+    """What was done with the scene frames: (what, how many, what the networks drew for them in
+    millijoules, the reason given most often)."""
+    found: dict[str, tuple[str, Counter[str]]] = {}
     for run in rows(_evidence(raw).get("decisions")):
         if not isinstance(run, Mapping):
             continue
         side, count = number(run.get("scale_px")), int(number(run.get("frames")) or 1)
-        what = (
-            "carried along by optical flow"
-            if run.get("reuse") is True
-            else f"looked at with {side or 0:.0f} px"
-        )
-        found.setdefault(what, Counter())[str(run.get("why", ""))[:120]] += count
-    told = [(what, sum(why.values()), why.most_common(1)[0][0]) for what, why in found.items()]
+        action = "reuse" if run.get("reuse") is True else f"{side or 0:.0f}"
+        what = f"looked at with {action} px"
+        what = "carried along by optical flow" if action == "reuse" else what
+        found.setdefault(action, (what, Counter()))[1][str(run.get("why", ""))[:120]] += count
+    told = [
+        (what, sum(why.values()), _drawn_mj(raw, action), why.most_common(1)[0][0])
+        for action, (what, why) in found.items()
+    ]
     return sorted(told, key=lambda row: -row[1])
+
+
+def _drawn_mj(raw: Mapping[str, Any], action: str) -> float | None:
+    """What the ledger booked for one action of the resolution controller; None if it did not say."""
+    decided = _evidence(raw).get("decided")
+    booked = decided.get(action) if isinstance(decided, Mapping) else None
+    return number(booked.get("mj")) if isinstance(booked, Mapping) else None
 
 
 def seen_words(report: SessionReport) -> str:

@@ -147,6 +147,46 @@ def test_a_v4l2_camera_that_is_not_there_says_what_to_do(tmp_path: Path) -> None
         V4l2Camera(CameraSettings(device=str(tmp_path / "video")), 30)
 
 
+class Refusing:
+    """A driver that knows one size alone, whatever it is asked for."""
+
+    def __init__(self, path: str, api: int) -> None:
+        self.released = False
+        Refusing.last = self
+
+    def isOpened(self) -> bool:
+        return True
+
+    def set(self, what: int, value: float) -> bool:
+        return False
+
+    def get(self, what: int) -> float:
+        return {cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FRAME_HEIGHT: 480.0}.get(what, 0.0)
+
+    def release(self) -> None:
+        self.released = True
+
+    last: Refusing
+
+
+def test_a_size_that_the_camera_refuses_is_told_with_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", Refusing)
+    device = tmp_path / "video"
+    device.write_bytes(b"")
+    asked = CameraSettings(device=str(device), width_px=1280, height_px=720)
+    wanted, clock = Wishes(), Clock(start_ns=0)
+    sensor = CameraSensor("scene", lambda hz: V4l2Camera(asked, hz), wanted, clock, asked)
+    for _ in range(2):  # told each time, and let go of each time: another program may have it
+        with pytest.raises(LinkError, match=r"gives 640x480 px, asked for 1280x720; set width_px"):
+            sensor.read()
+        assert Refusing.last.released
+    assert sensor.counts.frames == 0
+    has = CameraSettings(device=str(device), width_px=640, height_px=480)
+    V4l2Camera(has, 30).close()  # what the message says to do, done
+
+
 def test_v4l2_through_the_kernel_s_loopback() -> None:
     """A real V4L2 device: the kernel's loopback, fed by ffmpeg's test picture."""
     devices = sorted(Path("/dev").glob("video*"))

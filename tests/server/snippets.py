@@ -133,6 +133,7 @@ def make_record(snippet_id: str, scene: Scene) -> dict[str, Any]:
                 {"t_ns": video_ns, "scale_px": 224, "reuse": False, "why": "moved by 9 px", "frames": 4},
                 {"t_ns": start_ns, "scale_px": 0, "reuse": True, "why": "moved by 1 px", "frames": 21},
             ],
+            "decided": {"224": {"frames": 4, "mj": 12.6}, "reuse": {"frames": 21, "mj": 0.0}},
             "tags": [],
         },
     }  # fmt: skip

@@ -62,6 +62,21 @@ def test_strange_records_are_shown_as_far_as_they_go(raw: dict[str, Any]) -> Non
     assert story.energy(raw) == [] and story.feelings(raw) == []
 
 
+def test_what_was_decided_is_told_with_what_it_drew() -> None:
+    runs = [
+        {"scale_px": 320, "reuse": False, "why": "a moment opens", "frames": 1},
+        {"scale_px": 0, "reuse": True, "why": "little has changed", "frames": 9},
+        {"scale_px": 320, "reuse": False, "why": "age_s 0.60", "frames": 2},
+    ]
+    decided = {"320": {"frames": 3, "mj": 18.3}, "reuse": {"frames": 9, "mj": 0.0}}
+    carried, looked = story.decisions({"evidence": {"decisions": runs, "decided": decided}})
+    assert carried == ("carried along by optical flow", 9, 0.0, "little has changed")
+    assert looked == ("looked at with 320 px", 3, 18.3, "age_s 0.60")
+    for strange in (None, [], {"320": 4}, {"320": {"mj": "much"}}):
+        rows = story.decisions({"evidence": {"decisions": runs, "decided": strange}})
+        assert [mj for _, _, mj, _ in rows] == [None, None]
+
+
 def test_local_day_is_the_wearers() -> None:
     raw = {"start_utc": "2026-05-04T22:30:00+00:00", "zone": "Asia/Tokyo"}
     seen = record.read(raw, session_id="s", fallback_utc="")
