@@ -217,7 +217,8 @@ def run_session(
     sealer = live.protection.sealer if live.protection else None
     write_record(out / "moments.json", content, sealer)
     write_record(out / "session.json", dumps(summary(header, report, energy)).encode(), sealer)
-    leave_report(out / "spool", session_report(header, report, energy, len(writer.records)))
+    told = session_report(header, report, energy, len(writer.records))
+    leave_report(out / "spool", told, sealer)
     return Outcome(
         report=report,
         moments=writer.records,

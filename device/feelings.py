@@ -25,7 +25,7 @@ from device.spool import (
     SIGNATURE,
     atomic_write,
     make_manifest,
-    sealed,
+    snippet_folders,
     stored_file,
 )
 
@@ -54,7 +54,7 @@ class Erased:
 def erase(home: Path, spool: Path, protection: Protection, *, with_sealed: bool = False) -> Erased:
     """Erase; see the module. Run it while no session runs. Raises StorageError."""
     done = Erased(personal_files=personal.erase(home), corrections=_forget_corrections(home))
-    for folder in sealed(spool):
+    for folder in snippet_folders(spool):
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if "sealed_to" in manifest:
             done.sealed_removed += with_sealed

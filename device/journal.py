@@ -100,7 +100,7 @@ def sync_document(rows: Sequence[SyncRow], now_s: float) -> dict[str, Any]:
     }
 
 
-def sealed(spool: Path) -> list[Path]:
+def snippet_folders(spool: Path) -> list[Path]:
     """Folders of complete snippets, oldest id first. Raises InputError if the spool is unreadable."""
     try:
         return sorted(
@@ -116,7 +116,7 @@ def sealed(spool: Path) -> list[Path]:
 
 def status(spool: Path) -> list[SyncRow]:
     """Every snippet in the spool and where it stands, oldest first; then those delivered."""
-    here = [read_row(spool, folder.name) for folder in sealed(spool)]
+    here = [read_row(spool, folder.name) for folder in snippet_folders(spool)]
     names = {row.snippet_id for row in here}
     rows = [read_row(spool, path.stem) for path in sorted((spool / JOURNAL).glob("*.json"))]
     gone = [row for row in rows if row.snippet_id not in names and row.state is S.DELETED]

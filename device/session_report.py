@@ -1,8 +1,9 @@
 """What a whole session came to, for the companion server: seen and not seen, and the energy.
 
 Snippets tell only of what was kept; how long the glasses saw nothing, and why, is told by a small
-document of each session. `run_session` leaves it in the spool (`.sessions/`), the sync sends it, signed,
-and lets it go when the server has it on its disk. It holds no gaze, no picture and no name.
+document of each session. `run_session` leaves it in the spool (`.sessions/`), sealed where snippets are,
+the sync sends it, signed, and lets it go when the server has it on its disk. It holds no gaze, no picture
+and no name.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from device.energy import EnergyReport
 from device.errors import StorageError
 from device.identity import SESSION, Identity, write_private
 from device.pipeline import Report
+from device.sealing import EXTENSION, Sealer
 from device.types import SessionHeader
 from device.upload import Later, Refused, Uplink
 
@@ -65,12 +67,16 @@ def session_report(
     }
 
 
-def leave_report(spool: Path, document: Mapping[str, Any]) -> Path:
-    """Put a report among those to send. Raises StorageError."""
-    path = spool / FOLDER / f"{address_name(str(document['session_id']))}.json"
+def leave_report(spool: Path, document: Mapping[str, Any], sealer: Sealer | None = None) -> Path:
+    """Put a report among those to send, in place of an earlier one of its session. Raises StorageError."""
+    plain = spool / FOLDER / f"{address_name(str(document['session_id']))}.json"
+    sealed = plain.with_name(plain.name + EXTENSION)
+    path, other = (plain, sealed) if sealer is None else (sealed, plain)
+    content = dumps(document).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_private(path, dumps(document).encode())
+        write_private(path, content if sealer is None else sealer.seal_bytes(content))
+        other.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
             f"{path}: cannot be written ({error.strerror}); free some space or check the folder"
@@ -80,7 +86,8 @@ def leave_report(spool: Path, document: Mapping[str, Any]) -> Path:
 
 def waiting_reports(spool: Path) -> Sequence[Path]:
     """Reports that no server has yet, by name."""
-    return sorted((spool / FOLDER).glob("*.json"))
+    folder = spool / FOLDER
+    return sorted([*folder.glob("*.json"), *folder.glob(f"*.json{EXTENSION}")])
 
 
 def send_reports(spool: Path, uplink: Uplink, identity: Identity) -> int:
@@ -89,11 +96,12 @@ def send_reports(spool: Path, uplink: Uplink, identity: Identity) -> int:
     for path in waiting_reports(spool):
         raw = path.read_bytes()
         try:
-            told = uplink.session(path.stem, raw, identity.sign(SESSION, raw))
+            name = path.name.removesuffix(EXTENSION).removesuffix(".json")
+            told = uplink.session(name, raw, identity.sign(SESSION, raw))
         except Later:
             break
         except Refused:
-            path.replace(path.with_suffix(".refused"))  # the same again cannot help
+            path.replace(path.with_name(f"{path.name}.refused"))  # the same again cannot help
             continue
         if told == hashlib.sha256(raw).hexdigest():
             path.unlink()

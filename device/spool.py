@@ -215,7 +215,7 @@ def read_snippet(folder: Path) -> Snippet:
         raise InputError(f"{folder}: is not a whole snippet ({error})") from error
 
 
-def sealed(spool: Path) -> list[Path]:
+def snippet_folders(spool: Path) -> list[Path]:
     """The folders of complete snippets, oldest first by id."""
     if not spool.is_dir():
         return []

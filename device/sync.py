@@ -33,7 +33,7 @@ from device.journal import (
     SyncRow,
     SyncState,
     read_row,
-    sealed,
+    snippet_folders,
     status,
     sync_document,
 )
@@ -128,7 +128,7 @@ class Syncer:
             with self._uplink() as uplink:
                 turn = _Round(uplink, report, progress)
                 may_try = self._has_come(self._quiet_until_s)
-                folders = sealed(self._spool)
+                folders = snippet_folders(self._spool)
                 for folder in folders:
                     row = read_row(self._spool, folder.name)
                     if row.state is S.REFUSED and retry_refused:

@@ -144,7 +144,8 @@ def feedback(
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": {"type": "object"}}},
-            "description": "the report of a session, the exact bytes that were signed",
+            "description": "the report of a session, the exact bytes that were signed; they may be "
+            "sealed (age) to the recipient that the pairing told",
         }
     },
 )

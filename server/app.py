@@ -144,7 +144,7 @@ def make_services(
         marks=marks,
     )
     custody.reconcile(progress)
-    reports = SessionReports(database, settings.data_dir)
+    reports = SessionReports(database, settings.data_dir, seal_key)
     reports.reconcile()
     media.expire()
     return Services(

@@ -17,6 +17,9 @@ from server.disk import disk_problem, sha256_of, sync_folder
 from server.manifest import SealedFile
 from server.problems import Problem, ServerError
 
+AGE = b"age-encryption.org/"
+"""How every sealed file begins."""
+
 
 class SealKey:
     """The age X25519 identity that paired glasses seal to; made once, for its owner's eyes only."""

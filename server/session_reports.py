@@ -1,7 +1,7 @@
 """What whole sessions came to: how much was seen, what was not and why, and the energy.
 
-The glasses send one small signed document a session (device/session_report.py). It is kept as it came in
-`sessions/<device>/`, from which the index can be made again, and read tolerantly.
+The glasses send one small signed document a session (device/session_report.py), sealed if they are paired. It
+is kept in clear in `sessions/<device>/`, from which the index can be made again, and read tolerantly.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from server.keys import SESSION, signed_by
 from server.manifest import safe_name
 from server.problems import Problem
 from server.record import number, numbers
+from server.sealing import AGE, SealKey
 
 FORMAT = 1
 MAX_REPORT_BYTES = 256 << 10
@@ -75,14 +76,15 @@ class SessionReport:
 class SessionReports:
     """Takes reports and lists them."""
 
-    def __init__(self, database: Database, data_dir: Path) -> None:
+    def __init__(self, database: Database, data_dir: Path, seal_key: SealKey) -> None:
         self._db = database
+        self._seal_key = seal_key
         self._folder = data_dir / "sessions"
 
     def take(self, device_id: str, public_key: str, name: str, raw: bytes, signature: str) -> str:
-        """Keep a signed report; its SHA-256, once it is on the disk. The last one of a session counts.
+        """Keep a signed report; the SHA-256 of what came, once it is on the disk.
 
-        Raises Problem 413 or 422.
+        The last one of a session counts. Raises Problem 413 or 422.
         """
         if len(raw) > MAX_REPORT_BYTES:
             raise Problem(
@@ -92,14 +94,23 @@ class SessionReports:
             raise Problem(
                 422, "bad-signature", "the report is not signed by the key of this device"
             )
-        given = _parse(raw)
+        plain = self._opened(raw)
+        given = _parse(plain)
         path = self._folder / safe_name(device_id) / f"{safe_name(name)}.json"
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             sync_folder(self._folder)
-        write_durably(path, raw)
+        write_durably(path, plain)
         self._index(device_id, given, received_utc=utc_now())
         return hashlib.sha256(raw).hexdigest()
+
+    def _opened(self, raw: bytes) -> bytes:
+        if not raw.startswith(AGE):
+            return raw
+        plain = self._seal_key.opened(raw)
+        if plain is None:
+            raise Problem(422, "cannot-open", "this report cannot be opened with this server's key")
+        return plain
 
     def reconcile(self) -> int:
         """Index every report of the folder that the index does not know; says how many."""

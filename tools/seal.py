@@ -9,7 +9,7 @@ import click
 
 from device.errors import InputError
 from device.identity import PAIRING_FILE, Credentials
-from device.journal import sealed
+from device.journal import snippet_folders
 from device.sealing import (
     EXTENSION,
     LOCKED_FILE,
@@ -102,7 +102,7 @@ def open_sealed(path: Path, out: Path, identity: Path | None, home: Path, as_jso
         result["opened"] = 1
         emit(result, as_json=as_json, title="Opened")
         return
-    folders = [path] if (path / MANIFEST).is_file() else sealed(path)
+    folders = [path] if (path / MANIFEST).is_file() else snippet_folders(path)
     if not folders:
         raise InputError(f"{path}: holds no snippets")
     with progress("open", len(folders)) as show:

@@ -18,7 +18,7 @@ from rich.table import Table
 from device import feedback
 from device.errors import BeheldError
 from device.identity import Credentials, Identity
-from device.journal import NEXT_STEP, plain_row, sealed, status
+from device.journal import NEXT_STEP, plain_row, snippet_folders, status
 from device.model import WEIGHTS
 from device.sync import Syncer, SyncReport, SyncSettings
 from device.sync_rules import SyncRules, watch
@@ -125,7 +125,7 @@ def on_this_machine(url: str) -> bool:
 
 
 def _round(syncer: Syncer, spool: Path, retry_refused: bool) -> SyncReport:
-    folders = [folder for folder in sealed(spool) if folder.is_dir()]
+    folders = [folder for folder in snippet_folders(spool) if folder.is_dir()]
     total = sum(path.stat().st_size for folder in folders for path in folder.iterdir())
     sent = 0
     with progress("sync", total or None) as show:

@@ -15,7 +15,7 @@ import pytest
 from device.codec import dumps
 from device.errors import InputError, StorageError
 from device.sealing import Protection
-from device.spool import SnippetWriter, read_snippet, sealed
+from device.spool import SnippetWriter, read_snippet, snippet_folders
 from device.stages.capture import PRIVACY, CaptureSettings, CaptureStage
 from device.stages.encode import EncodeStage
 from device.types import (
@@ -167,7 +167,7 @@ def write(spool: Path, protection: Protection | None = None) -> Path:
     writer = SnippetWriter(spool, HEADER, lambda moment: {"total": 12.5}, protection)
     for value in captured(session(7.0, 9.0)):
         writer(value)
-    return sealed(spool)[0]
+    return snippet_folders(spool)[0]
 
 
 def test_a_snippet_is_whole_plays_and_tells_its_wall_time(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_what_a_killed_program_left_is_swept_away(tmp_path: Path) -> None:
     stale = tmp_path / ".writing-kitchen-1"
     stale.mkdir()
     (stale / "scene.mp4").write_bytes(b"half")
-    assert sealed(tmp_path) == []
+    assert snippet_folders(tmp_path) == []
     SnippetWriter(tmp_path, HEADER, lambda moment: {})
     assert not stale.exists()
 

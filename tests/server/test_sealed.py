@@ -16,10 +16,12 @@ from device.errors import SyncError
 from device.identity import MANIFEST, Identity, pair
 from device.journal import SyncState, read_row
 from device.sealing import Protection, Sealer
+from device.session_report import leave_report, waiting_reports
 from device.spool import write_record
 from tests.device.test_capture import write
 from tests.device.test_sealing import READABLE, readable
 from tests.server.companion import World
+from tests.server.snippets import session_document
 
 
 def sealed_snippet(world: World) -> Path:
@@ -67,6 +69,7 @@ def test_stolen_glasses_show_nothing(world: World, tmp_path: Path) -> None:
     record = json.dumps({"tags": [{"name": "cup"}], "evidence": {"gaze": [1]}}).encode()
     for name in ("moments.json", "session.json"):
         write_record(world.spool.parent / name, record, protection.sealer)
+    leave_report(world.spool, session_document("walk"), protection.sealer)
     world.credentials = replace(world.credentials, server_url="http://127.0.0.1:9")
     world.syncer().run_once()  # the server was out of reach
     assert read_row(world.spool, folder.name).state is SyncState.WAITING
@@ -77,6 +80,31 @@ def test_stolen_glasses_show_nothing(world: World, tmp_path: Path) -> None:
     assert sum(1 for place in kept for path in place.rglob("*") if path.is_file()) >= 8
     assert readable(kept) == set()
     assert readable([write(tmp_path / "plain")]) == set(READABLE)
+    files = [path.read_bytes() for place in kept for path in place.rglob("*") if path.is_file()]
+    told = (b"no eye was seen", b"seen_s", b"energy_j")
+    assert not any(mark in data for data in files for mark in told)
+    leave_report(world.spool, session_document("walk"))
+    [clear] = waiting_reports(world.spool)  # instead of the sealed one of the same session
+    assert all(mark in clear.read_bytes() for mark in told)
+
+
+def test_a_sealed_report_is_opened_and_shown(world: World) -> None:
+    leave_report(world.spool, session_document("walk"))  # before the pairing
+    leave_report(world.spool, session_document("walk", 1), Sealer(world.credentials.seal_recipient))
+    other = pyrage.x25519.Identity.generate().to_public()
+    leave_report(world.spool, session_document("lost"), Sealer(str(other)))
+    assert [path.name for path in waiting_reports(world.spool)] == [
+        "lost.json.age",
+        "walk.json.age",
+    ]
+    world.syncer().run_once()
+    assert [path.name for path in (world.spool / ".sessions").iterdir()] == [
+        "lost.json.age.refused"
+    ]
+    (told,) = world.owner.get("/api/v1/sessions").json()["sessions"]
+    assert (told["session_id"], len(told["gaps"])) == ("walk", 2)
+    folder = world.running.services.settings.data_dir / "sessions" / world.identity.device_id
+    assert json.loads((folder / "walk.json").read_text())["session_id"] == "walk"
 
 
 def test_sealed_for_another_server_is_refused_and_stays(world: World) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import httpx
@@ -203,6 +204,27 @@ def test_a_viewer_looks_and_changes_nothing(
     assert viewer.patch(address, json={"kept": True}, headers=headers).status_code == 403
     assert viewer.delete(address, headers=headers).status_code == 403
     assert viewer.post(f"{API}/pairing-codes", headers=headers).status_code == 403
+
+
+def test_a_viewer_is_shown_nothing_that_would_be_refused(
+    shared: World, viewer: httpx.Client, others: httpx.Client
+) -> None:
+    left, seen = ["/"], set()
+    while left:
+        path = left.pop()
+        seen.add(path)
+        page = viewer.get(path)
+        assert page.status_code != 403, path
+        if not page.headers["content-type"].startswith("text/html"):
+            continue
+        forms = re.findall(r'<form[^>]* method="post"[^>]*action="([^"]*)"', page.text)
+        assert set(forms) == {"/logout"}, path
+        assert "live.js" not in page.text  # its events are the owner's
+        links = re.findall(r'(?:href|src)="(/[^"#]*)', page.text)
+        left += [link for link in map(unescape, links) if link not in seen | set(left)]
+    assert any(path.startswith("/moments/") for path in seen)
+    owners = shared.owner.get(next(path for path in seen if path.startswith("/moments/"))).text
+    assert "/discard" in owners and "/names" in owners
 
 
 def test_a_removed_viewer_is_a_stranger_at_once(world: World) -> None:

@@ -17,7 +17,7 @@ from device.emulator.settings import EmulatorSettings
 from device.emulator.source import Emulator
 from device.record import Recorder, SessionSource
 from device.sources.camera import AlwaysOn
-from device.spool import read_snippet, sealed
+from device.spool import read_snippet, snippet_folders
 from device.stages.encode import EncodeStage
 from tools.cli import beheld, main
 from tools.open_source import open_source
@@ -43,8 +43,8 @@ def test_the_same_session_gives_the_same_bytes(first: tuple[Outcome, Path], tmp_
     assert again.moments_sha256 == outcome.moments_sha256
     content = (folder / "moments.json").read_bytes()
     assert hashlib.sha256(content).hexdigest() == outcome.moments_sha256
-    names = [p.name for p in sealed(folder / "spool")]
-    assert names == [p.name for p in sealed(tmp_path / "spool")] and names
+    names = [p.name for p in snippet_folders(folder / "spool")]
+    assert names == [p.name for p in snippet_folders(tmp_path / "spool")] and names
     for name in names:
         one, two = folder / "spool" / name, tmp_path / "spool" / name
         assert (one / "scene.mp4").read_bytes() == (two / "scene.mp4").read_bytes()

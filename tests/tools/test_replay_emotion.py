@@ -18,7 +18,7 @@ from device.feelings import erase
 from device.record import Recorder, SessionSource
 from device.sealing import Protection, Sealer
 from device.sources.camera import AlwaysOn
-from device.spool import read_snippet, sealed
+from device.spool import read_snippet, snippet_folders
 from device.stages.emotion import EmotionSettings
 from device.stages.encode import EncodeStage
 from device.types import EMOTIONS, EyeFrame, Value
@@ -97,8 +97,8 @@ def test_erasing_a_sealed_session_leaves_no_sealed_file(recording: Path, tmp_pat
     live = LiveRun(spool=spool, protection=Protection(sealer=sealer))
     session.mkdir(parents=True)
     run_session(SessionSource(recording), session, settings=ON, live=live)
-    held = len(sealed(spool)) + 1  # and the session's list of them
+    held = len(snippet_folders(spool)) + 1  # and the session's list of them
     assert held > 1 and (session / "moments.json.age").is_file()
     assert erase(tmp_path, spool, Protection()).sealed_left == held
     assert erase(tmp_path, spool, Protection(), with_sealed=True).sealed_removed == held
-    assert sealed(spool) == [] and not list(tmp_path.rglob("moment*.age"))
+    assert snippet_folders(spool) == [] and not list(tmp_path.rglob("moment*.age"))
