@@ -162,8 +162,8 @@ def noisy(share: float, seconds: float, seed: int) -> dict[str, Any]:
 
 EVENTS_WAITING = 8
 """Presses under way at most: the board keeps 32 events until the host has confirmed them (c/link.h), and
-twice as many as this may be under way when a thread of the bench stands still. The wire itself, in virtual time
-at this noise, seldom lets more than five wait (tests/firmware_bridge/test_line.py)."""
+twice as many as this may be under way when a thread of the bench stands still. The wire itself, in virtual
+time at this noise, seldom lets more than five wait (tests/firmware_bridge/test_line.py)."""
 
 
 def _noisy(talk: Conversation, share: float, seconds: float) -> dict[str, Any]:
