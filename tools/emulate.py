@@ -54,7 +54,8 @@ TRUE_GAZE, ATTENDED, GREY = (40, 40, 240), (60, 200, 60), (200, 200, 200)
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="With --serial: where port, cameras and control appear. [default: a new temporary folder]",
+    help="With --serial: where port, cameras and control appear; made if it is not there. [default: a new "
+    "temporary folder]",
 )
 @click.option(
     "--eye-px",

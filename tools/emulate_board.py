@@ -15,6 +15,7 @@ import click
 
 from device.emulator import Emulator, EmulatorSettings
 from device.emulator.board import EmulatedBoard
+from device.emulator.listener import Listener
 from device.emulator.orders import HELP
 from device.emulator.switches import BoardSettings
 from device.errors import BeheldError, ConfigError
@@ -36,18 +37,20 @@ def run(
     planned = [_planned(text) for text in orders]
     with (
         EmulatedBoard(Emulator(wearer), board, folder) as glasses,
-        contextlib.closing(_Control(glasses)) as control,
+        contextlib.closing(control(glasses)) as orders_socket,
         ended_by_signals(glasses),  # before anybody is told where to find them
     ):
         where = {
             "port": str(glasses.port),
             "cameras": str(glasses.camera),
-            "control": str(control.path),
+            "control": str(orders_socket.path),
         }
         if as_json:
             emit(where, as_json=True)
         else:
-            click.echo(f"port {glasses.port}  cameras {glasses.camera}  control {control.path}")
+            click.echo(
+                f"port {glasses.port}  cameras {glasses.camera}  control {orders_socket.path}"
+            )
             click.echo("orders: " + "; ".join(HELP), err=True)
         sys.stdout.flush()
         for at_s, text in planned:
@@ -120,35 +123,14 @@ def _read_stdin(glasses: EmulatedBoard) -> None:
             _obey(glasses, line)
 
 
-class _Control:
+def control(glasses: EmulatedBoard) -> Listener:
     """The same orders over a Unix socket, one a line, each answered by a line."""
 
-    def __init__(self, glasses: EmulatedBoard) -> None:
-        self.path = glasses.folder / "control"
-        self.path.unlink(missing_ok=True)
-        self._glasses = glasses
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(str(self.path))
-        self._socket.listen(4)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self.path.unlink(missing_ok=True)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
+    def serve(connection: socket.socket) -> None:
         with connection, connection.makefile("rw", encoding="utf-8") as talk:
             for line in talk:
                 if line.strip():
-                    talk.write(_obey(self._glasses, line) + "\n")
+                    talk.write(_obey(glasses, line) + "\n")
                     talk.flush()
+
+    return Listener(glasses.folder / "control", serve)

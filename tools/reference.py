@@ -25,8 +25,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 WIDTH = 88
 CONFIG_INTRO = (
     "Written by `python -m tools.reference`; a test holds it current. Settings are given as TOML to "
-    "`beheld replay --config FILE` (the tables of the loop) and `beheld run --config glasses.toml` (all "
-    "of them); what is not named keeps its default, and a name that does not exist is refused."
+    "`beheld replay --config FILE` (the tables of the loop; others are ignored, and named) and "
+    "`beheld run --config glasses.toml` (all of them); what is not named keeps its default, "
+    "and a name that does not exist is refused."
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,11 @@ UNCALIBRATED = (
     type=click.Path(path_type=Path),
     help="The wearer's own file (beheld enroll).",
 )
-@click.option("--config", type=click.Path(path_type=Path), help="Settings (TOML, docs/config.md).")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings (TOML, docs/config.md); of a whole glasses.toml those of the loop.",
+)
 @click.option("--profile", is_flag=True, help="Print what each stage cost and what was dropped.")
 @json_option
 def command(
@@ -68,7 +73,7 @@ def command(
     """
     source = open_source(path)
     fitted = Calibration.load(calibration) if calibration else None
-    settings = from_toml(Settings, config) if config else Settings()
+    settings = loop_settings(config) if config else Settings()
     own = None if personal_file is None else read_file(personal_file)
     outcome = replay(source, out, settings=settings, calibration=fitted, personal=own)
     if outcome.report.counts["EyeFrame"] and not outcome.report.counts["Gaze"]:
@@ -76,6 +81,22 @@ def command(
     if profile:
         print_profile(outcome.report)
     emit(result(source, outcome), as_json=as_json, title=f"{path} -> {out}")
+
+
+def loop_settings(path: Path) -> Settings:
+    """The loop's part of a settings file, which may be a whole `glasses.toml`: what else is in it must be
+    right too, and is named on stderr. Raises ConfigError."""
+    from device.glasses.settings import (
+        LiveSettings,
+    )  # here: a replay without a file needs no live run
+
+    whole = from_toml(LiveSettings, path)
+    ours = {item.name for item in dataclasses.fields(Settings)}
+    ignored = [name for name in tomllib.loads(path.read_text(encoding="utf-8")) if name not in ours]
+    if ignored:
+        tables = ", ".join(f"[{name}]" for name in ignored)
+        click.echo(f"beheld: {path}: {tables} do not concern a replay and are ignored", err=True)
+    return Settings(**{name: getattr(whole, name) for name in ours})
 
 
 def replay(

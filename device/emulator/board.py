@@ -30,9 +30,10 @@ from device.emulator.line import Line
 from device.emulator.orders import Orders
 from device.emulator.source import EYES, Emulator
 from device.emulator.supply import LAMP_MA_US, WORN_C, Supply
-from device.emulator.switches import BoardSettings, CameraSwitch, Counts
+from device.emulator.switches import LOW_ROWS, BoardSettings, CameraSwitch, Counts
 from device.energy_table import EnergyTable
-from device.sources.camera import AlwaysOn
+from device.errors import ConfigError
+from device.sources.camera import AlwaysOn, skipped
 from device.types import EyeFrame, ImuSample, Pixels, SceneFrame
 from firmware_bridge import wire_pb2 as wire
 
@@ -49,10 +50,15 @@ class EmulatedBoard:
     def __init__(
         self, wearer: Emulator, settings: BoardSettings | None = None, folder: Path | None = None
     ) -> None:
-        """Compiles the C reference first. Raises ConfigError if that cannot be done."""
+        """Compiles the C reference first, and makes the folder. Raises ConfigError if that cannot be done."""
         self.settings = s = settings or BoardSettings()
         self._wearer = wearer
         self._program = build()
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"{folder}: cannot be made ({error.strerror})") from error
         self._made = None if folder else tempfile.TemporaryDirectory(prefix="beheld-glasses-")
         self.folder = folder or Path(cast(Any, self._made).name)
         table = EnergyTable.shipped()
@@ -235,8 +241,8 @@ class EmulatedBoard:
             if done.deed is Deed.CAMERA and done.which < len(self.cameras):
                 mode, rate_hz, width_px, height_px = done.numbers
                 self.cameras[done.which] = CameraSwitch(mode, rate_hz, width_px, height_px)
-                scene, *eyes = (camera.mode != wire.CAMERA_OFF for camera in self.cameras)
-                self.supply.scene_on, self.supply.eyes_on = scene, sum(eyes)
+                self.supply.scene_mode = self.cameras[0].camera_mode
+                self.supply.eyes_on = sum(c.mode != wire.CAMERA_OFF for c in self.cameras[1:])
             elif done.deed is Deed.LEDS and done.which < 2:
                 self.lamps_ma_us[done.which] = done.numbers[0] * done.numbers[1]
             elif done.deed is Deed.INDICATOR:
@@ -341,6 +347,8 @@ class EmulatedBoard:
                 if camera.width_px and camera.height_px:
                     size = (camera.width_px, camera.height_px)
                     pixels = cast(Pixels, cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+                if camera.mode == wire.CAMERA_LOW:
+                    pixels = skipped(pixels, LOW_ROWS)
                 with self._lock:
                     self.supply.scene_frame(pixels.shape[0] * pixels.shape[1])
                 self.counts.scene_frames += 1

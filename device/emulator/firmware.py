@@ -22,7 +22,9 @@ ROOM = Path(firmware_bridge.__file__).parent
 PROGRAMS = ("gcc", "make", "nanopb_generator.py")
 PLAIN_CFLAGS = "-std=c11 -O2 -Wall -Wextra"
 HEADER = struct.Struct("<BBHI")
-RAILS = ("eye_camera", "eye_light", "scene_camera", "inertial", "microcontroller", "processor")
+RAILS = (
+    "eye_camera", "eye_light", "scene_camera", "inertial", "microcontroller", "processor", "accelerator"
+)  # fmt: skip
 """Names of the ledger's components, in the order of `board.c`."""
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from device.emulator.listener import Listener
 from device.types import Pixels
 
 HEADER = struct.Struct("<4sBB2xIIIIQ")
@@ -32,15 +33,10 @@ class FrameServer:
     """Listens at `path`; `show` hands a frame to every client and never blocks."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(str(path))
-        self._socket.listen(4)
+        """Raises ConfigError if nothing can listen there."""
         self._clients: list[_Client] = []
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._accept, name="frames", daemon=True)
-        self._thread.start()
+        self._listener = Listener(path, self._welcome)
 
     def watched(self, stream: str) -> bool:
         """Whether anybody would see a frame of it."""
@@ -64,19 +60,13 @@ class FrameServer:
 
     def close(self) -> None:
         self.hang_up()
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self.path.unlink(missing_ok=True)
+        self._listener.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with self._lock:
-                self._clients = [*self._clients, _Client(connection)]
+    def _welcome(self, connection: socket.socket) -> None:
+        client = _Client(connection)
+        with self._lock:
+            self._clients = [*self._clients, client]
+        client.serve()
 
 
 class _Client:
@@ -89,7 +79,6 @@ class _Client:
         self._connection = connection
         self._waiting: Message | None = None
         self._changed = threading.Condition()
-        threading.Thread(target=self._serve, name="frame client", daemon=True).start()
 
     def offer(self, message: Message) -> None:
         with self._changed:
@@ -103,7 +92,8 @@ class _Client:
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Until it has gone, or is closed."""
         try:
             with self._connection.makefile("r", encoding="ascii") as asked:
                 self.stream = asked.readline().strip()

@@ -11,7 +11,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from device.emulator.firmware import RAILS
+from device.energy import POWERED
 from device.energy_table import EnergyTable
+from device.types import CameraMode
 
 FJ_PER_MWH = 3.6e15
 EMPTY_MV, FULL_MV = 3300, 4200
@@ -33,7 +35,7 @@ class Supply:
     capacity_mwh: float
     worn: bool = True
     charging: bool = False
-    scene_on: bool = False
+    scene_mode: CameraMode = CameraMode.OFF
     eyes_on: int = 0
     temperature_c: float = WORN_C
     power_mw: float = 0.0
@@ -53,11 +55,12 @@ class Supply:
         """Time has passed with the switches as they are."""
         passed_ns = max(0, now_ns - self._now_ns)
         self._now_ns = now_ns
-        on = self.scene_on
+        camera, accelerator, processor = POWERED[self.scene_mode]
         self._book("inertial", "inertial", passed_ns)
         self._book("microcontroller", "microcontroller", passed_ns)
-        self._book("scene_camera", "scene_camera_on" if on else "scene_camera_off", passed_ns)
-        self._book("processor", "processor_awake" if on else "processor_asleep", passed_ns)
+        self._book("scene_camera", camera, passed_ns)
+        self._book("accelerator", accelerator, passed_ns)
+        self._book("processor", processor, passed_ns)
         self._book("eye_camera", "eye_camera_idle", passed_ns * self.eyes_on)
 
     def read_meters(self, now_ns: int) -> tuple[dict[str, int], int]:

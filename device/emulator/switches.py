@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from device.sources.camera import CameraSettings
+from device.types import CameraMode
 from firmware_bridge import wire_pb2 as wire
+
+LOW_ROWS = CameraSettings().low_height_px
+"""What the scene camera's low mode reads at least."""
+MODES: dict[int, CameraMode] = {
+    wire.CAMERA_OFF: CameraMode.OFF,
+    wire.CAMERA_LOW: CameraMode.LOW,
+    wire.CAMERA_FULL: CameraMode.FULL,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +40,11 @@ class CameraSwitch:
     width_px: int = 0
     height_px: int = 0
     due_ns: int = 0
+
+    @property
+    def camera_mode(self) -> CameraMode:
+        """As the glasses' own loop calls it."""
+        return MODES.get(self.mode, CameraMode.OFF)
 
     def wants(self, t_ns: int) -> bool:
         """Whether a frame is due; the rate thins the sensor's own."""

@@ -52,11 +52,18 @@ class Controls:
         """Rate of an eye camera whose normal rate is given; 0 while it must not run."""
         return 0.0 if self.private else rate_hz * self._settings.posture.eye_rate(self.posture)
 
-    def scene_rate_hz(self) -> float:
-        """Rate of the scene camera; 0 while it sleeps."""
+    def scene_sensor_hz(self) -> float:
+        """Rate at which the scene camera runs; 0 while it sleeps. The low mode needs no other: to open a
+        camera anew would cost the first frames of a moment."""
         if self.private or self.scene.mode is CameraMode.OFF:
             return 0.0
         return self._settings.scene.rate_hz * self._settings.posture.scene_rate(self.posture)
+
+    def scene_rate_hz(self) -> float:
+        """Rate of the frames that are taken of it: in the low mode its cadence at most."""
+        sensor_hz = self.scene_sensor_hz()
+        low = self.scene.mode is CameraMode.LOW
+        return min(sensor_hz, self._settings.camera.low_rate_hz) if low else sensor_hz
 
 
 class LiveSceneCamera(SceneCamera):
@@ -86,6 +93,9 @@ class EyeWanted:
     controls: Controls
     normal_hz: float
 
+    def sensor_hz(self) -> float:
+        return self.controls.eye_rate_hz(self.normal_hz)
+
     def rate_hz(self) -> float:
         return self.controls.eye_rate_hz(self.normal_hz)
 
@@ -104,6 +114,9 @@ class SceneWanted:
     """The same for the scene camera."""
 
     controls: Controls
+
+    def sensor_hz(self) -> float:
+        return self.controls.scene_sensor_hz()
 
     def rate_hz(self) -> float:
         return self.controls.scene_rate_hz()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from device.types import CameraMode, CameraRequest, SceneFrame, Value
+from device.types import CameraMode, CameraRequest, Pixels, SceneFrame, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +76,8 @@ class SceneCamera:
             self._due_ns = max(due_ns + self._period_ns, frame.t_ns)
         if self.mode is not CameraMode.LOW:
             return frame
-        step = 1
-        while frame.pixels.shape[0] // (2 * step) >= self.settings.low_height_px:
-            step *= 2
-        if step == 1:
-            return frame
-        return dataclasses.replace(frame, pixels=np.ascontiguousarray(frame.pixels[::step, ::step]))
+        pixels = skipped(frame.pixels, self.settings.low_height_px)
+        return frame if pixels is frame.pixels else dataclasses.replace(frame, pixels=pixels)
 
     def __call__(self, value: Value) -> None:
         """As a sink: follow the `CameraRequest`s that pass."""
@@ -101,6 +97,14 @@ class SceneCamera:
     @property
     def _period_ns(self) -> int:
         return round(1e9 / self.settings.low_rate_hz)
+
+
+def skipped(pixels: Pixels, least_rows: int) -> Pixels:
+    """Every second, fourth, ... row and column of (H, W, 3) uint8; so many rows are left at least."""
+    step = 1
+    while pixels.shape[0] // (2 * step) >= least_rows:
+        step *= 2
+    return pixels if step == 1 else np.ascontiguousarray(pixels[::step, ::step])
 
 
 class AlwaysOn(SceneCamera):

@@ -86,8 +86,12 @@ class CameraCounts:
 class Wanted(Protocol):
     """Whether a camera is to run, and how fast."""
 
+    def sensor_hz(self) -> float:
+        """Rate at which the camera is opened; 0: it is to sleep."""
+        ...
+
     def rate_hz(self) -> float:
-        """0: it is to sleep."""
+        """Of the frames that are used, no more than that."""
         ...
 
     def wait(self, timeout_s: float) -> None:
@@ -115,24 +119,25 @@ class CameraSensor:
     settings: CameraSettings
     counts: CameraCounts = field(default_factory=CameraCounts)
     _driver: Driver | None = None
-    _rate_hz: float = 0.0
+    _sensor_hz: float = 0.0
     _every: bool = False
     _seq: int | None = None
     _last_ns: int = 0
 
     def read(self) -> Sequence[Value]:
         """The next frame, if the camera is wanted and one came in time."""
-        rate_hz = self.wanted.rate_hz()
-        if rate_hz != self._rate_hz:
+        sensor_hz = self.wanted.sensor_hz()
+        if sensor_hz != self._sensor_hz:
             self.close()
-            self._rate_hz, self._last_ns = rate_hz, 0
-        if rate_hz <= 0:
+            self._sensor_hz, self._last_ns = sensor_hz, 0
+        if sensor_hz <= 0:
             self.wanted.wait(0.2)
             return ()
         if self._driver is None:
-            self._driver, self._seq = self.open_driver(rate_hz), None
+            self._driver, self._seq = self.open_driver(sensor_hz), None
         shot = self._driver.grab()
-        return () if shot is None else self._take(shot, rate_hz)
+        rate_hz = self.wanted.rate_hz()
+        return () if shot is None or rate_hz <= 0 else self._take(shot, rate_hz)
 
     def close(self) -> None:
         """Let go of the camera; its power may go off."""

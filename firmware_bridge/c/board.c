@@ -42,7 +42,8 @@ typedef struct {
 #define LARGEST_EYE (320u * 320u)
 
 static const char *const rails[] = {"eye_camera", "eye_light",       "scene_camera",
-                                    "inertial",   "microcontroller", "processor"};
+                                    "inertial",   "microcontroller", "processor",
+                                    "accelerator"};
 
 typedef struct {
     beheld_glasses glasses;

@@ -16,10 +16,12 @@ from device.emulator.board import EmulatedBoard
 from device.emulator.firmware import PROGRAMS, build
 from device.emulator.supply import FJ_PER_MWH, Supply
 from device.emulator.switches import BoardSettings, CameraSwitch
+from device.energy import POWERED
 from device.energy_table import EnergyTable
 from device.errors import ConfigError, LinkError
 from device.sources.frame_socket import FrameSocket
 from device.sources.video_camera import Shot
+from device.types import CameraMode
 from firmware_bridge import wire_pb2 as wire
 from firmware_bridge.link import State, Telemetry
 from tests.firmware_bridge.host import Port, Talk
@@ -68,7 +70,8 @@ def test_the_line_carries_eyes_motion_power_and_battery(glasses: EmulatedBoard) 
     for power in talk.said("power"):
         rails[power.rail] = max(power.power_uw, rails.get(power.rail, 0))
     assert set(rails) == {
-        "eye_camera", "eye_light", "scene_camera", "inertial", "microcontroller", "processor"
+        "eye_camera", "eye_light", "scene_camera", "inertial", "microcontroller", "processor",
+        "accelerator",
     }  # fmt: skip
     assert rails["eye_light"] > 500 > rails["scene_camera"]
     assert talk.said("imu_batch")[-1].interval_us > 0
@@ -84,11 +87,11 @@ def test_the_scene_camera_gives_frames_while_its_rail_is_on(glasses: EmulatedBoa
     assert {f.pixels.shape for f in frames} == {(120, 160, 3)}
     assert [b.seq > a.seq for a, b in pairwise(frames)] == [True] * 4
     assert 0 <= time.monotonic_ns() - frames[-1].monotonic_ns < 10e9
-    assert glasses.supply.scene_on
+    assert glasses.supply.scene_mode is CameraMode.LOW
     glasses.order("privacy on")
     talk.until(lambda: [p.on for p in talk.said("privacy_switch")][-1:] == [True])
     talk.until(lambda: glasses.cameras[0].mode == wire.CAMERA_OFF)
-    assert not glasses.supply.scene_on
+    assert glasses.supply.scene_mode is CameraMode.OFF
     glasses.order("camera-unplug")
     with pytest.raises(LinkError, match="hung up"):
         list(grabbed(camera))  # what was on its way, then the end
@@ -185,7 +188,8 @@ def test_an_empty_battery_silences_the_board_until_it_is_charged(compiler: None)
 
 def test_the_battery_empties_by_what_the_rails_drew() -> None:
     table = EnergyTable.shipped()
-    supply = Supply(table=table, charge=0.5, capacity_mwh=100.0, eyes_on=2, scene_on=True)
+    supply = Supply(table=table, charge=0.5, capacity_mwh=100.0, eyes_on=2)
+    supply.scene_mode = CameraMode.FULL
     total_uw_ns = 0
     for second in range(1, 61):
         for _ in range(120):
@@ -199,6 +203,24 @@ def test_the_battery_empties_by_what_the_rails_drew() -> None:
     supply.charging = True
     supply.read_meters(61 * 10**9)
     assert supply.battery()[2] > 0
+
+
+@pytest.mark.parametrize("mode", list(CameraMode))
+def test_the_rails_draw_by_the_scene_camera_s_mode(mode: CameraMode) -> None:
+    table = EnergyTable.shipped()
+    supply = Supply(table=table, charge=0.5, capacity_mwh=100.0, scene_mode=mode)
+    rails_uw, _ = supply.read_meters(10**9)
+    drawn = [rails_uw[rail] for rail in ("scene_camera", "accelerator", "processor")]
+    assert drawn == [round(table.rows[row][1]) for row in POWERED[mode]]
+
+
+def test_the_low_mode_of_the_scene_camera_skips_rows_and_columns(glasses: EmulatedBoard) -> None:
+    camera, talk = FrameSocket(glasses.camera), host(glasses)
+    low = wire.SetCamera(
+        camera=wire.CAMERA_SCENE, mode=wire.CAMERA_LOW, width_px=640, height_px=480
+    )
+    talk.command(set_camera=low)
+    assert next(grabbed(camera)).pixels.shape == (240, 320, 3)
 
 
 @pytest.mark.parametrize(("rate_hz", "frames"), [(0, 60), (60, 60), (30, 30), (20, 20), (7, 7)])

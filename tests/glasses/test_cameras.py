@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from device.errors import LinkError
+from device.glasses.controls import Controls, SceneWanted
+from device.glasses.settings import LiveSettings
 from device.live import Clock
+from device.posture import Posture
 from device.sources.camera_feed import SLOTS, CameraFeed
 from device.sources.v4l2 import V4l2Camera, refusal
 from device.sources.video_camera import CameraCounts, CameraSensor, CameraSettings, Shot, turned
-from device.types import EyeFrame, SceneFrame
+from device.types import CameraMode, CameraRequest, EyeFrame, SceneFrame
 
 pytestmark = pytest.mark.timeout(400)
 LOOPBACK = Path("/sys/module/v4l2loopback")
@@ -26,6 +29,10 @@ class Wishes:
 
     def __init__(self, rate_hz: float = 30.0, every: bool = True) -> None:
         self.rate, self.every, self.ok = rate_hz, every, True
+        self.sensor: float | None = None
+
+    def sensor_hz(self) -> float:
+        return self.rate if self.sensor is None else self.sensor
 
     def rate_hz(self) -> float:
         return self.rate
@@ -74,6 +81,31 @@ def test_a_reduced_rate_thins_and_is_no_loss() -> None:
     camera = sensor(Reel(list(range(1, 9))), wishes)
     values = [v for _ in range(8) for v in camera.read()]
     assert len(values) == 4 and camera.counts.thinned == 4 and camera.counts.dropped == 0
+
+
+def test_the_low_mode_s_cadence_does_not_open_the_camera_anew() -> None:
+    reel, wishes = Reel(list(range(1, 19))), Wishes()
+    camera = sensor(reel, wishes)
+    wishes.sensor, wishes.rate, wishes.every = 30.0, 10.0, False
+    assert sum(len(camera.read()) for _ in range(9)) == 3
+    wishes.rate, wishes.every = 30.0, True
+    assert sum(len(camera.read()) for _ in range(9)) == 9
+    assert reel.closed == 0 and camera.counts.dropped == 0
+
+
+def test_the_scene_camera_s_low_mode_has_its_own_rate() -> None:
+    controls = Controls(LiveSettings())
+    for mode, rate_hz, sensor_hz in (
+        (CameraMode.OFF, 0.0, 0.0),
+        (CameraMode.LOW, 10.0, 30.0),
+        (CameraMode.FULL, 30.0, 30.0),
+    ):
+        controls.scene(CameraRequest(t_ns=1, mode=mode, why="test"))
+        wanted = SceneWanted(controls)
+        assert (wanted.rate_hz(), wanted.sensor_hz()) == (rate_hz, sensor_hz)
+    controls.scene(CameraRequest(t_ns=2, mode=CameraMode.LOW, why="test"))
+    controls.set_posture(Posture.RESERVE)
+    assert 0 < controls.scene_rate_hz() <= min(10.0, controls.scene_sensor_hz())
 
 
 def test_a_camera_nobody_wants_is_let_go_and_opened_again_for_another_rate() -> None:

@@ -11,16 +11,19 @@ import av
 import pytest
 from click.testing import CliRunner
 
-from device.__main__ import Outcome, load_models, run_session
+import device
+from device.__main__ import Outcome, Settings, load_models, run_session
 from device.__main__ import main as device_main
 from device.emulator.settings import EmulatorSettings
 from device.emulator.source import Emulator
+from device.errors import ConfigError
 from device.record import Recorder, SessionSource
 from device.sources.camera import AlwaysOn
 from device.spool import read_snippet, snippet_folders
 from device.stages.encode import EncodeStage
 from tools.cli import beheld, main
 from tools.open_source import open_source
+from tools.replay import loop_settings
 from tools.virtual_wearer import calibrated, calibration_of, virtual_wearer
 
 
@@ -138,6 +141,23 @@ def test_gaps_of_the_neon_recording_have_causes(
     assert report.seen_ns + report.gap_ns == report.session_ns
     assert len(report.gaps) >= 2  # the parts lie ten and more seconds apart
     assert all(gap.cause for gap in report.gaps)
+
+
+def test_a_replay_takes_the_loop_s_part_of_a_whole_glasses_toml(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "glasses.toml"
+    shipped = (Path(device.__file__).parent / "systemd" / "glasses.toml").read_text()
+    path.write_text(shipped + "\n[wake]\ndwell_ms = 123.0\n")
+    settings = loop_settings(path)
+    assert type(settings) is Settings and settings.wake.dwell_ms == 123.0
+    said = capsys.readouterr().err
+    assert "[board]" in said and "ignored" in said and "[wake]" not in said
+    path.write_text("[wake]\ndwell_ms = 123.0\n")
+    assert loop_settings(path) == settings and capsys.readouterr().err == ""
+    path.write_text("[board]\nprot = 'x'\n")
+    with pytest.raises(ConfigError, match="board.prot"):
+        loop_settings(path)
 
 
 @pytest.mark.parametrize(
