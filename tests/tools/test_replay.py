@@ -156,7 +156,7 @@ def test_a_replay_takes_the_loop_s_part_of_a_whole_glasses_toml(
     path.write_text("[wake]\ndwell_ms = 123.0\n")
     assert loop_settings(path) == settings and capsys.readouterr().err == ""
     path.write_text("[board]\nprot = 'x'\n")
-    with pytest.raises(ConfigError, match="board.prot"):
+    with pytest.raises(ConfigError, match=r"board\.prot"):
         loop_settings(path)
 
 
