@@ -13,7 +13,7 @@ from server.access import CurrentPerson, Use
 from server.answer import file_answer
 from server.api_problems import problems
 from server.conditional import answer, require_unchanged
-from server.index import Day, Entry
+from server.entries import Day, Entry
 from server.manifest import MANIFEST
 from server.query import Query
 

@@ -14,7 +14,8 @@ from server import reflection
 from server.access import CurrentDevice, CurrentPerson, Use
 from server.api_problems import problems
 from server.conditional import answer
-from server.index import Entry, Index
+from server.entries import Entry
+from server.index import Index
 from server.session_reports import MAX_REPORT_BYTES, SessionReport
 
 router = APIRouter(prefix="/api/v1")

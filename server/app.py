@@ -55,6 +55,18 @@ from server.sync_states import SyncStates
 
 HERE = Path(__file__).parent
 _TIDY_S = 3600.0
+TAGS = {
+    "custody": "From the glasses to here: announce a signed manifest, commit, and get a signed receipt. "
+    "Only a receipt lets the glasses delete.",
+    "uploads": "The bytes in between, by tus 1.0: resumable at any byte, on the disk when answered.",
+    "moments": "What was looked at: days, moments, their files, what is on its way, whole sessions. The "
+    "owner judges; viewers look.",
+    "glasses": "Pairing by one-time code, what the owner said for the glasses to learn from, revocation.",
+    "access": "Viewers, and links to one moment that end.",
+    "privacy": "Emotion data: the switch and the eraser.",
+    "server": "Whether it is alive and ready. Metrics for Prometheus are at `/metrics`.",
+}
+"""What the groups of the API are for."""
 ROUTERS = (
     api.router,
     tus.router,
@@ -82,6 +94,7 @@ def create_app(settings: ServerSettings, encoder: Encoder | None = None) -> Fast
         title="Beheld companion server",
         version=_version(),
         description="Moments the wearer truly looked at: custody, browsing, search.",
+        openapi_tags=[{"name": name, "description": said} for name, said in TAGS.items()],
         lifespan=_lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,

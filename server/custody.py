@@ -8,7 +8,6 @@ next, or at the next start; a second commit answers the same receipt, byte for b
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from server import record
+from server.checking import faults
 from server.database import utc_now
 from server.disk import flush, locked, sha256_of, write_durably, write_whole
-from server.index import Index, moment_key
+from server.entries import moment_key
+from server.index import Index
 from server.keys import MANIFEST as MANIFEST_PURPOSE
 from server.keys import RECEIPT, ServerKey, signed_by
 from server.manifest import (
-    AMENDED,
     CUSTODY,
     MANIFEST,
     RELEASED,
@@ -257,31 +257,7 @@ class Custody:
 
     def faults(self, device_id: str, snippet_id: str) -> list[str]:
         """What of one stored snippet is not as it was signed for."""
-        kept = self._media.kept
-        try:
-            custody: dict[str, Any] = json.loads(kept.read(device_id, snippet_id, CUSTODY))
-            manifest = parse(kept.read(device_id, snippet_id, MANIFEST), self._settings)
-            key, signature = custody["device_public_key"], custody["manifest_signature"]
-        except (OSError, ValueError, KeyError, TypeError, Problem) as error:
-            return [f"no readable sidecars ({error})"]
-        faults = []
-        amended = custody.get(AMENDED, {})
-        if not signed_by(key, MANIFEST_PURPOSE, manifest.raw, signature):
-            faults.append("the manifest is not what the glasses signed")
-        released = self._media.note(device_id, snippet_id, RELEASED)
-        for file in manifest.stored:
-            if file.name in released:
-                continue
-            digest = hashlib.sha256()
-            try:
-                for block in kept.blocks(device_id, snippet_id, file.name):
-                    digest.update(block)
-            except FileNotFoundError:
-                faults.append(f"{file.name} is missing")
-                continue
-            if digest.hexdigest() not in (file.sha256, amended.get(file.name, {}).get("sha256")):
-                faults.append(f"{file.name} is damaged")
-        return faults
+        return faults(self._media, self._settings, device_id, snippet_id)
 
     def _verify(self, folder: Path, manifest: Manifest) -> None:
         sizes = {file.name: (folder / file.name).stat().st_size for file in manifest.files}

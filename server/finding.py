@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from server.database import Database
-from server.index import Entry, Index, Page
+from server.entries import Entry, Page
+from server.index import Index
 from server.problems import Problem
 from server.query import Query, conditions
 from server.vectors import Numbers, Rows, Vectors, pack, unit, unpack

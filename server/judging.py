@@ -15,7 +15,8 @@ from sqlalchemy import Connection, text
 
 from server.custody import Custody
 from server.database import Database, utc_now
-from server.index import Entry, Index
+from server.entries import Entry
+from server.index import Index
 from server.marks import Marks, feedback_of, rename
 from server.preferences import Preferences
 from server.problems import Problem

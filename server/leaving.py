@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from server.access import Services
 from server.disk import sync_folder
-from server.index import Entry
+from server.entries import Entry
 from server.migrations import is_postgres
 from server.problems import ServerError
 from server.settings import ServerSettings

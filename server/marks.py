@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from server.database import Database
-from server.index import moment_key
+from server.entries import moment_key
 from server.manifest import MARKS
 from server.media import MediaFolder
 from server.migrations import is_postgres

@@ -14,7 +14,7 @@ from server.access import CurrentPerson, Services, Use
 from server.api_moments import Asked
 from server.api_wearer import week_of
 from server.asking import MOST, Candidate, choose
-from server.index import Entry
+from server.entries import Entry
 from server.judging import EMOTIONS
 from server.pages import render
 from server.query import Query as SearchQuery

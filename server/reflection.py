@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from server.index import Entry
+from server.entries import Entry
 from server.judging import EMOTIONS
 
 NEUTRAL = "neutral"

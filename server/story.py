@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from server.index import Entry
+from server.entries import Entry
 from server.record import DAY_PARTS, number
 from server.session_reports import SessionReport
 

@@ -6,7 +6,8 @@ A new route without a line here fails, and so does one that lets in whom its lin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
 
@@ -152,6 +153,22 @@ def test_revoked_glasses_get_in_nowhere(shared: World, tmp_path: Path) -> None:
                 assert refused(answer), (method, path, answer.status_code)
 
 
+def test_who_owns_another_server_is_a_stranger_here(
+    shared: World, make_world: Callable[..., World]
+) -> None:
+    """Neither the session of its owner nor the token of its glasses; nor are ours worth anything there."""
+    other = make_world()
+    for here, there in ((shared, other), (other, shared)):
+        owner = {"Authorization": f"Bearer {there.owner.cookies['beheld_session']}"}
+        glasses = {"Authorization": f"Bearer {there.credentials.token}", "Tus-Resumable": "1.0.0"}
+        with httpx.Client(base_url=here.running.url) as wrong:
+            for role in ("glasses", "viewer", "owner"):
+                for method, path in of(role):
+                    for headers in (owner, glasses):
+                        answer = wrong.request(method, filled(path), headers=headers)
+                        assert refused(answer), (method, path, answer.status_code)
+
+
 def test_glasses_get_in_at_their_own_doors_only(shared: World) -> None:
     with shared.device() as device:
         for role in ("viewer", "owner"):
@@ -179,7 +196,28 @@ def test_other_glasses_reach_nothing_of_these(others: httpx.Client) -> None:
                 content=b"x",
             ),
         ]
-        assert [answer.status_code for answer in reached] == [404] * 5
+        metadata = ",".join(
+            f"{key} {b64encode(value.encode()).decode()}"
+            for key, value in (("snippet", snippet), ("filename", "moment.json"))
+        )
+        begun = {"Upload-Metadata": metadata, "Upload-Length": "1"}
+        reached.append(others.post(f"{API}/uploads", headers=begun))
+        assert [answer.status_code for answer in reached] == [404] * 6
+
+
+def test_other_glasses_hear_nothing_of_these(shared: World, others: httpx.Client) -> None:
+    csrf = {"X-CSRF-Token": shared.csrf()["csrf"]}
+    [entry] = shared.owner.get(f"{API}/moments").json()["moments"]
+    judged = shared.owner.patch(f"{API}/moments/{entry['key']}", json={"kept": True}, headers=csrf)
+    assert judged.status_code == 200
+    with shared.device() as device:
+        assert device.get("feedback").json()["items"]
+    assert others.get(f"{API}/feedback").json()["items"] == []
+    shared.owner.patch(f"{API}/moments/{entry['key']}", json={"kept": False}, headers=csrf)
+    told = {"at_utc": "2026-05-04T07:41:09+00:00", "counts": {"queued": 7}, "snippets": []}
+    assert others.put(f"{API}/snippets", json=told).status_code == 204
+    standing = shared.owner.get(f"{API}/sync").json()  # each pair speaks for itself
+    assert standing.get(shared.identity.device_id, {}).get("counts") != {"queued": 7}
 
 
 def test_a_viewer_looks_and_changes_nothing(

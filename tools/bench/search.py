@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 
 from server.database import Database
+from server.entries import moment_key
 from server.finding import Encoder, Finder
-from server.index import Index, moment_key
+from server.index import Index
 from server.query import Query
 from server.record import day_part, sentence
 from server.vectors import pack, unit
