@@ -98,10 +98,34 @@ def vectors(
     )
 
 
-def blank_view(backbone: Model, affect: Model) -> dict[str, NDArray[np.float32]]:
-    """What the affect network says of an evenly grey picture: `affect` (1, 2) and `sd` (1, 2)."""
-    grey = np.full((240, 320, 3), 127, np.uint8)
-    seen = backbone.run(image=fit(grey, backbone.input_size_px)[None])
+def blank_view(backbone: Model, affect: Model, level: int = 127) -> dict[str, NDArray[np.float32]]:
+    """What the affect network says of an even picture, grey by itself: `affect` (1, 2) and `sd` (1, 2)."""
+    return _judged(np.full((240, 320, 3), level, np.uint8), backbone, affect)
+
+
+def blank_views(
+    backbone: Model, affect: Model, count: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """(count, 4), affect and sd, of views that show nothing: even, grey or coloured, shaded and noisy by
+    halves."""
+    x, y = np.linspace(-1, 1, 320)[None, :, None], np.linspace(-1, 1, 240)[:, None, None]
+    rows = []
+    for number in range(count):
+        colour = rng.integers(10, 246, 3) if number % 2 else np.repeat(rng.integers(10, 246), 3)
+        picture = np.ones((240, 320, 3)) * colour
+        if number % 4 >= 2:
+            picture = picture + x * rng.uniform(-40, 40) + y * rng.uniform(-40, 40)
+        if number % 2:
+            picture = picture + rng.normal(0, rng.uniform(0, 12), picture.shape)
+        made = _judged(np.clip(picture, 0, 255).astype(np.uint8), backbone, affect)
+        rows.append(np.concatenate([made["affect"][0], made["sd"][0]]))
+    return np.stack(rows)
+
+
+def _judged(
+    picture: NDArray[np.uint8], backbone: Model, affect: Model
+) -> dict[str, NDArray[np.float32]]:
+    seen = backbone.run(image=fit(picture, backbone.input_size_px)[None])
     return affect.run(embedding=seen["embedding"], logits=seen["logits"])
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from device.errors import InputError
+from device.model import load
 from device.types import EMOTIONS
 from models.emoship_data import AFFECT_OF, construct, degrade
-from tools.bench.emoship import measure
+from tools.bench.emoship import Floats, measure
 
 
 def test_views_agree_as_often_as_stated() -> None:
@@ -64,6 +65,34 @@ def test_every_key_is_there_and_an_average_view_changes_nothing(tmp_path: Path) 
     assert set(result["influence_shift"]) == {"eye_degraded", "scene_blanked"}
     assert result["agreement"] == 0.8 and -1 <= result["influence_spearman"] <= 1
     assert result["by_agreement"]["0"]["eye"] == result["by_agreement"]["1"]["eye"]
+    for level in ("grey", "black", "white"):
+        assert result["uar_without_view"][level] == result["uar"]["eye"]
+
+
+def fuse(affect: tuple[float, float], sd: tuple[float, float], eye: Floats) -> tuple[Floats, float]:
+    made = load("emoship").run(
+        vector=np.zeros((1, 96), np.float32),
+        eye=eye[None],
+        affect=np.array([affect], np.float32),
+        sd=np.array([sd], np.float32),
+    )
+    return made["probabilities"][0], float(made["influence"][0, 0])
+
+
+def test_a_frightful_view_frightens_a_doubtful_eye_and_hardly_a_sure_one() -> None:
+    sure = np.full(7, 0.01, np.float32)
+    sure[EMOTIONS.index("happy")] = 0.94
+    even, usual = np.full(7, 1 / 7, np.float32), (0.83, 0.61)
+    doubtful, much = fuse((2.8, 5.0), usual, even)
+    assert EMOTIONS[int(doubtful.argmax())] in ("fear", "angry")
+    certain, little = fuse((2.8, 5.0), usual, sure)
+    assert EMOTIONS[int(certain.argmax())] == "happy" and little < much
+
+
+def test_a_view_of_which_nothing_is_known_changes_nothing() -> None:
+    eye = np.array([0.2, 0.09, 0.12, 0.25, 0.1, 0.05, 0.19], np.float32)
+    fused, influence = fuse((4.1, 2.4), (1.2, 0.9), eye)
+    assert influence < 0.01 and (np.argsort(fused) == np.argsort(eye)).all()
 
 
 def test_too_few_views_are_refused(tmp_path: Path) -> None:

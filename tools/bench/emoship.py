@@ -31,6 +31,8 @@ from tools.bench.affect import run as run_affect
 from tools.output import emit, json_option, progress
 
 DEGREES = (0.0, 0.25, 0.5, 0.75, 0.8, 1.0)
+EVEN = {"grey": 127, "black": 0, "white": 255}
+"""Views that show nothing: their one grey level."""
 FEWEST_VIEWS = 20
 SEED = 7
 ROUNDS = 5
@@ -80,9 +82,13 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
         sd=np.broadcast_to(views.sd.mean(0), views.sd.shape),
         ratings=views.ratings,
     )
-    blank = blank_view(load("backbone"), load("affect"))
+    backbone, affect = load("backbone"), load("affect")
+    blanks = {name: blank_view(backbone, affect, level) for name, level in EVEN.items()}
     labels, any_row = kept.labels, np.zeros(len(kept.labels), np.int64)
-    empty = Views(affect=blank["affect"], sd=blank["sd"], ratings=views.ratings[:1])
+    empty = {
+        name: Views(affect=b["affect"], sd=b["sd"], ratings=views.ratings[:1])
+        for name, b in blanks.items()
+    }
 
     by_degree: dict[str, dict[str, float]] = {}
     for degree in sorted({*DEGREES, agreement}):
@@ -99,7 +105,8 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
     pick = construct(labels, views.ratings, agreement, rng)
     fused, influence = run(fusion, clear, views, pick)
     without, _ = run(fusion, clear, usual, any_row)
-    blanked, blank_influence = run(fusion, clear, empty, any_row)
+    blanked = {name: run(fusion, clear, view, any_row) for name, view in empty.items()}
+    blank_influence = blanked["grey"][1]
     _, hard_influence = run(fusion, hard, views, pick)
     gone = (fused * np.log(np.maximum(fused, 1e-9) / np.maximum(without, 1e-9))).sum(1)
     return {
@@ -111,7 +118,7 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
         "war": {"eye": war(alone, labels, classes), "fused": war(fused, labels, classes)},
         "uar_without_view": {
             "average": uar(without, labels, classes),
-            "grey": uar(blanked, labels, classes),
+            **{name: uar(made[0], labels, classes) for name, made in blanked.items()},
         },
         "by_agreement": by_degree,
         "influence_spearman": spearman(influence, gone),
