@@ -183,6 +183,7 @@ def _board(glasses: Glasses) -> Iterator[str]:
     counts = glasses.board.counts
     for name, kind, text, value in (
         ("beheld_board_lost_total", "counter", "Packets that did not arrive.", counts.lost),
+        ("beheld_board_unheard_total", "counter", "Sent while no line was open.", counts.unheard),
         ("beheld_board_damaged_total", "counter", "Frames that were damaged.", counts.damaged),
         ("beheld_board_torn_total", "counter", "Eye frames with a piece lost.", counts.torn_frames),
         ("beheld_board_refused_total", "counter", "Commands not carried out.", counts.refused),

@@ -61,7 +61,9 @@ class BoardCounts:
     """What the line did, over the whole session, replugs included."""
 
     lost: int = 0
-    """Packets that did not arrive."""
+    """Packets that did not arrive over an open line."""
+    unheard: int = 0
+    """Packets that the board sent while the line was not open: unplugged, or between run and goodbye."""
     damaged: int = 0
     torn_frames: int = 0
     """Eye frames of which a piece was missing."""
@@ -151,6 +153,7 @@ class BoardSensor:
         self._link.open(time.monotonic_ns())
         self._opened_ns = time.monotonic_ns()
         self._counted = (self._link.damaged, self._link.counts.restarts)
+        self._answered_once = False
         self._sent: dict[int, str | None] = {}
         self._failed: LinkError | None = None
         self._eyes: dict[tuple[int, int], _Picture] = {}
@@ -226,14 +229,17 @@ class BoardSensor:
             case Telemetry():
                 yield from self._telemetry(event)
             case Changed(after=State.READY):
+                self._answered_once = True
                 self._board.all_wanted()
                 yield self._event(time.monotonic_ns(), "board", event.why)
             case Changed(after=State.REFUSED | State.GREETING):
                 raise LinkError(f"{self._board.settings.port}: {event.why}")
             case Answered():
                 self._answered(event)
-            case Lost():
+            case Lost() if self._answered_once:
                 self._board.counts.lost += event.count
+            case Lost():  # its first greeting on this line tells how much was said before
+                self._board.counts.unheard += event.count
             case EventsLost():
                 yield self._event(
                     time.monotonic_ns(), "fault", f"microcontroller: {event.count} events lost"

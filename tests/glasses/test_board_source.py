@@ -91,6 +91,20 @@ def test_what_came_before_the_line_broke_is_given_before_the_error(
     sensor.close()
 
 
+def test_what_the_board_said_to_nobody_is_not_lost_on_the_line(board: PythonBoard) -> None:
+    host = Board(BoardSettings(port=board.port, answer_s=60), Clock.now())
+    for _ in range(2):
+        sensor = host.open()
+        until(sensor, lambda got: any(named(v, "board") for v in got))
+        board.send(ambient_light=wire.AmbientLight())
+        until(sensor, lambda got: any(named(v, "light") for v in got))
+        assert host.counts.lost == 0
+        sensor.close()
+        for _ in range(50):
+            board.send(ambient_light=wire.AmbientLight())
+    assert 50 <= host.counts.unheard < 100
+
+
 def test_what_is_wanted_is_asked_for_once_and_again_after_a_replug(board: PythonBoard) -> None:
     host = Board(BoardSettings(port=board.port, answer_s=60), Clock.now())
     light = wire.SetIndicator(indicator=wire.INDICATOR_RECORDING)

@@ -159,6 +159,7 @@ def figures(glasses: Glasses, outcome: Outcome) -> dict[str, Any]:
             "gave_way": dict(live.boxes.lost),
             "late": dict(report.late),
             "board_packets": glasses.board.counts.lost,
+            "board_packets_unheard": glasses.board.counts.unheard,
         },
         "dropped_share": dropped_share(glasses, outcome),
         "gap_s": report.gap_ns / 1e9,
