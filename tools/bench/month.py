@@ -56,7 +56,7 @@ def measure(
     """Fill `data` and time what an owner waits for; seconds unless the name says otherwise."""
     settings = ServerSettings(data_dir=data, reserve_mb=0)
     with progress("write a month", moments) as show:
-        size = _fill(data, moments, gb, seed, show)
+        size = fill(data, moments, gb, seed, show)
     began = time.perf_counter()
     make_services(settings).database.close()
     first_s = time.perf_counter() - began
@@ -101,8 +101,15 @@ def _median(repeats: int, what: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def _fill(data: Path, moments: int, gb: float, seed: int, show: Callable[[float], None]) -> int:
-    """Write a month as custody leaves it; bytes of video."""
+def fill(
+    data: Path,
+    moments: int,
+    gb: float,
+    seed: int,
+    show: Callable[[float], None] = lambda done: None,
+    picture: bytes | None = None,
+) -> int:
+    """Write a month as custody leaves it; bytes of video. `picture`: every thumbnail (else noise)."""
     rng = np.random.default_rng(seed)
     key = ServerKey(data / "server.key")
     device_id = "ab" * 16
@@ -117,7 +124,7 @@ def _fill(data: Path, moments: int, gb: float, seed: int, show: Callable[[float]
         video = folder / "scene.mp4"
         video.touch()
         os.truncate(video, int(sizes[number]))
-        (folder / "thumbnail.jpg").write_bytes(rng.bytes(18_000))
+        (folder / "thumbnail.jpg").write_bytes(picture or rng.bytes(18_000))
         record = json.dumps(_record(number, when, rng)).encode()
         (folder / "moment.json").write_bytes(record)
         _sign(folder, device_id, key, record, int(sizes[number]))

@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from tools.bench.page_load import page_load
 from tools.bench.server_page import page_option, require, write_uploads
 from tools.bench.upload_client import Wire, do
 from tools.bench.upload_servers import (
@@ -63,6 +64,9 @@ class Timed:
 @click.option(
     "--search/--no-search", default=True, help="Time searches as well (1k to 100k moments)."
 )
+@click.option(
+    "--browser/--no-browser", default=True, help="Weigh and time the page of days in Chromium."
+)
 @page_option
 @json_option
 def command(
@@ -71,10 +75,11 @@ def command(
     large: int,
     connections: int,
     search: bool,
+    browser: bool,
     page: Path | None,
     as_json: bool,
 ) -> None:
-    """Uploads a second to the companion server and its peers, memory, and search.
+    """Uploads a second to the companion server and its peers, memory, search, and the page.
 
     An upload to ours is announced under a signed manifest, checked by its checksum, and on the disk when it
     is answered; tuspyserver does not flush; multipart does, cannot resume and checks nothing. The three take
@@ -89,6 +94,7 @@ def command(
         with running(folder) as targets:
             result = uploads(targets, rounds, small, large, connections)
             result["memory_mb"] = memory(targets["beheld"])  # type: ignore[arg-type]
+        result["page"] = page_load() if browser else None
         result["search_p95_ms"] = latencies() if search else None
     finally:
         shutil.rmtree(folder, ignore_errors=True)

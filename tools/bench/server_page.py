@@ -60,7 +60,7 @@ def write_uploads(found: Mapping[str, Any], page: Path) -> None:
         table(["", "connections", "4 KiB files/s", "MB/s"], ratios),
         f"{whole} Memory of the server, MiB: {memory}.",
     ]
-    if found.get("page") is not None:
+    if found["page"] is not None:
         sections += ["The page of days in headless Chromium:", _plain(found["page"])]
     if found["search_p95_ms"] is not None:
         rows = [[f"{size:,}", f"{ms:.1f}"] for size, ms in found["search_p95_ms"].items()]
