@@ -152,8 +152,8 @@ class McapWriter:
         self._chunk_indexes.append(index)
         self._chunk_counts.append({number: len(at) for number, at in chunk.index.items()})
 
-    def rewind(self, t_ns: int) -> int:
-        """Erase every message from `t_ns` on; returns the time from which on nothing is left.
+    def rewind(self, t_ns: int) -> None:
+        """Erase every message from `t_ns` on; what is left was written before what is gone.
 
         The file is cut at the first chunk that reaches so far, so that a little before it goes as well.
         Schemas and channels declared since are declared again.
@@ -163,8 +163,6 @@ class McapWriter:
             len(self._chunk_indexes),
         )
         dropped = self._chunk_indexes[number:]
-        left_ns = [t_ns, *(i.message_start_time for i in dropped)]
-        left_ns += [self._chunk.start_ns] if self._chunk.messages else []
         open_counts = {n: len(at) for n, at in self._chunk.index.items()}
         for counts in (*self._chunk_counts[number:], open_counts):
             for channel_id, count in counts.items():
@@ -181,7 +179,6 @@ class McapWriter:
         self._declared = [(offset, raw) for offset, raw in self._declared if offset < cut]
         for raw in again:
             self._declare(raw)
-        return min(left_ns)
 
     def finish(self) -> None:
         """Write what is open and the summary by which a reader seeks. The file is not closed."""

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from google.protobuf.message import DecodeError
@@ -49,7 +48,8 @@ FORMAT = 1
 SESSION, END = "beheld.session", "beheld.end"
 HEADER_TOPIC, SCENE_TOPIC, EYE_TOPIC = "/session", "/scene", "/eye"
 LATELY_NS = 120_000_000_000
-"""How long events are remembered, to be written again after an erasure."""
+"""How long events are remembered, to be written again after an erasure; those of a moment in progress
+for as long as it lasts."""
 SENSED = (ImuSample, EnergySample, DeviceEvent)
 """Kinds that a replay takes from the file; gaze too, if the recording brought its own."""
 
@@ -89,7 +89,9 @@ class Recorder:
         self._end_ns = header.duration_ns or 0
         self._closed = False
         self._moment_ns: int | None = None  # when the moment in progress began
-        self._lately: deque[DeviceEvent | EnergySample] = deque()
+        self._lately: deque[tuple[int, DeviceEvent | EnergySample]] = (
+            deque()
+        )  # and messages before it
         try:
             self._file = path.open("wb", buffering=0)
         except OSError as error:
@@ -153,12 +155,7 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _mind_privacy(self, value: Value, before_ns: int) -> None:
@@ -171,16 +168,19 @@ class Recorder:
             case DeviceEvent(name="privacy") if value.value:
                 self._erase(min(self._moment_ns or value.t_ns, value.t_ns) - before_ns)
         if isinstance(value, DeviceEvent | EnergySample):
-            self._lately.append(value)
-            while self._lately[0].t_ns < value.t_ns - LATELY_NS:
+            self._lately.append((self._mcap.messages, value))
+            since_ns = value.t_ns if self._moment_ns is None else self._moment_ns - before_ns
+            while self._lately[0][1].t_ns < min(value.t_ns, since_ns) - LATELY_NS:
                 self._lately.popleft()
 
     def _erase(self, from_ns: int) -> None:
         """Cut what was seen from `from_ns` on out of the file; events and power are written again."""
-        gone_ns = self._mcap.rewind(max(0, from_ns))
+        self._mcap.rewind(max(0, from_ns))
         self._encoders.clear()  # what comes next begins with a keyframe
-        for value in self._lately:
-            if value.t_ns >= gone_ns:
+        left = self._mcap.messages
+        for number, (before, value) in enumerate(self._lately):
+            if before >= left:  # by the order of writing: times overlap from chunk to chunk
+                self._lately[number] = (self._mcap.messages, value)
                 self._take(value)
 
     def _take(self, value: Value) -> None:

@@ -79,6 +79,34 @@ def test_what_was_seen_is_gone_and_what_happened_is_not(tmp_path: Path) -> None:
     assert content.count(b"/fixation") >= 1
 
 
+def test_an_event_written_beside_later_frames_is_kept_once(tmp_path: Path) -> None:
+    """Streams do not come in one order: a frame of before the event opens the chunk that is erased."""
+    with Recorder(
+        tmp_path / "s.mcap", HEADER, RecordSettings(erase_s=0.0, chunk_ms=500)
+    ) as recorder:
+        for t_s in (0.0, 0.2, 0.49):
+            recorder(eye(t_s))
+        recorder(event(0.498, "button"))
+        recorder(eye(0.51))
+        recorder(eye(0.497))  # the other sensor's, a little late
+        recorder(eye(0.8))
+        recorder(event(0.7, "privacy"))
+    values = list(SessionSource(tmp_path / "s.mcap"))
+    events = [(v.name, v.t_ns // 1_000_000) for v in values if isinstance(v, DeviceEvent)]
+    assert events == [("button", 498), ("privacy", 700)]
+
+
+def test_events_of_a_long_moment_outlive_its_erasure(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "s.mcap", HEADER, RecordSettings(erase_s=1.0)) as recorder:
+        recorder(MomentStart(t_ns=10 * S, reason="attention", since_ns=10 * S))
+        for t_s in range(10, 300, 10):
+            recorder(event(t_s, "button"))
+        recorder(event(300, "privacy"))
+    values = list(SessionSource(tmp_path / "s.mcap"))
+    pressed_s = [v.t_ns // S for v in values if isinstance(v, DeviceEvent) and v.name == "button"]
+    assert pressed_s == list(range(10, 300, 10))
+
+
 def test_other_readers_find_the_file_whole_and_its_statistics_right(tmp_path: Path) -> None:
     mcap = pytest.importorskip("mcap.reader")
     record(tmp_path / "session.mcap", erase_s=5.0)
