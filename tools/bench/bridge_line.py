@@ -160,6 +160,9 @@ def noisy(share: float, seconds: float, seed: int) -> dict[str, Any]:
             talk.close()
 
 
+TELEMETRY_HZ, COMMANDS_HZ = 2000, 10
+"""Pace of the noisy line: ten times the glasses' own. With every command comes a press of the button. Four
+commands at a time, at two tries each and a tenth of a second between, make some 25 a second the most."""
 EVENTS_WAITING = 8
 """Presses under way at most: the board keeps 32 events until the host has confirmed them (c/link.h), and
 twice as many as this may be under way when a thread of the bench stands still. The wire itself, in virtual
@@ -183,13 +186,13 @@ def _noisy(talk: Conversation, share: float, seconds: float) -> dict[str, Any]:
     talk.telemetry = take
     talk.line.noise = share
     sent = commands = pressed = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for _ in range(5):
+    begin = time.monotonic()
+    while (passed_s := time.monotonic() - begin) < seconds:
+        for _ in range(min(20, round(passed_s * TELEMETRY_HZ) - sent)):
             sent += talk.firmware.sense(
                 reading(Reading.POWER, (sent + 1) % 997, which=1, value=sent + 1)
             )
-        if commands < sent // 100 and talk.link.state is State.READY:
+        if commands < passed_s * COMMANDS_HZ and talk.link.state is State.READY:
             commands += 1
             talk.link.command(time.monotonic_ns(), haptic=wire.Haptic(duration_ms=10))
             if pressed - len(buttons) < EVENTS_WAITING:
