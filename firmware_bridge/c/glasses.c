@@ -96,9 +96,15 @@ void beheld_glasses_byte(beheld_glasses *glasses, uint8_t byte, uint64_t now_us)
 
 void beheld_glasses_tick(beheld_glasses *glasses, uint64_t now_us)
 {
-    beheld_link_tick(&glasses->link, now_us);
-    if (glasses->link.new_host && glasses->link.state == BEHELD_READY) { /* a program that has not heard of us must know where we stand */
-        glasses->link.new_host = false;
+    beheld_link *link = &glasses->link;
+
+    beheld_link_tick(link, now_us);
+    /* A program that has not heard of us must know where we stand; and what was given up may have been
+     * that the switch was closed. To tell it must not push out others in its turn. */
+    if (link->state == BEHELD_READY && (link->new_host || link->gave_up) &&
+        link->next_event - link->oldest_event <= BEHELD_EVENTS - 2u) {
+        link->new_host = false;
+        link->gave_up = false;
         tell_states(glasses, now_us);
     }
     if (!awake(glasses) && now_us >= glasses->asleep_until_us) {

@@ -118,6 +118,7 @@ void beheld_link_event(beheld_link *link, beheld_event event)
 {
     if (link->next_event - link->oldest_event == BEHELD_EVENTS) {
         link->oldest_event++;
+        link->gave_up = true;
     }
     link->events[link->next_event % BEHELD_EVENTS] = event;
     link->next_event++;

@@ -68,6 +68,7 @@ struct beheld_link {
     beheld_event events[BEHELD_EVENTS];
     uint32_t oldest_event; /* numbers, from 1 */
     uint32_t next_event;
+    bool gave_up;      /* an event, for want of room; whoever looks clears it */
     uint64_t event_us; /* when unconfirmed events were sent last */
     beheld_wire_Packet incoming; /* kept here, not on the stack of a small board */
     beheld_wire_Packet outgoing;

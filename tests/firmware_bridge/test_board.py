@@ -140,13 +140,16 @@ def test_what_is_too_much_for_a_line_that_is_away_is_counted(c_reference: Path) 
         host.until_ready()
         host.until(lambda: len(host.said("privacy_switch")) == 1)  # told to a new host
         host.damage = 1.0
-        for number in range(40):
+        host.board.sense(reading(Reading.PRIVACY, value=1))
+        for number in range(39):
             host.board.sense(reading(Reading.BUTTON, which=number, value=1))
         list(host.run(0.5))
         host.damage = 0.0
-        host.until(lambda: bool(host.said("button")) and host.said("button")[-1].button == 39)
-        assert [b.button for b in host.said("button")] == list(range(8, 40))
+        host.until(lambda: bool(host.said("button")) and host.said("button")[-1].button == 38)
+        assert [b.button for b in host.said("button")] == list(range(7, 39))
         assert [e.count for e in host.seen if isinstance(e, EventsLost)] == [8]
+        # That the switch was closed was among them: where the levels stand is told again.
+        host.until(lambda: [p.on for p in host.said("privacy_switch")] == [False, True])
 
 
 def test_other_definitions_are_refused_by_both_sides(c_reference: Path) -> None:
