@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from device.energy_table import SHIPPED
+from device.model import load
+from device.stages.wake import WakeSettings
 from tools.cli import beheld
+from tools.tune_wake import CHECKS, day, heard, sparing
 
 
 def energy(*arguments: str) -> dict[str, Any]:
@@ -66,3 +70,12 @@ def test_bad_input_is_refused(
     done = CliRunner().invoke(beheld, ["energy", *arguments])
     assert done.exit_code != 0
     assert message in f"{done.output} {done.exception}"
+
+
+def test_sparing_checks_are_found_by_what_they_cost_at_no_lower_f1() -> None:
+    recorded = [(trial, heard(trial, load("attention"))) for trial in (day("day:11:15"),)]
+    rows = sparing(recorded, WakeSettings())
+    assert len(rows) == math.prod(len(values) for values in CHECKS.values())
+    present = {name: getattr(WakeSettings(), name) for name in CHECKS}
+    (mine,) = [row for row in rows if row[3] == present]
+    assert 0 < rows[0][0] <= mine[0] and rows[0][1] >= mine[1]
