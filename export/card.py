@@ -54,6 +54,17 @@ def replace_sections(path: Path, begins: Sequence[str], figures: Mapping[str, An
     path.write_text("\n\n## ".join([head, *kept]) + "\n", encoding="utf-8")
 
 
+def put_section(path: Path, heading: str, measured: Any) -> None:
+    """Write one section of an existing card anew, or at its end if it is not there yet."""
+    head, *sections = path.read_text(encoding="utf-8").rstrip("\n").split("\n\n## ")
+    made = f"{heading}\n\n{_section(measured)}"
+    if any(s.split("\n", 1)[0] == heading for s in sections):
+        sections = [made if s.split("\n", 1)[0] == heading else s for s in sections]
+    else:
+        sections.append(made)
+    path.write_text("\n\n## ".join([head, *sections]) + "\n", encoding="utf-8")
+
+
 def _kept_prose(path: Path) -> str:
     if path.exists():
         text = path.read_text(encoding="utf-8")

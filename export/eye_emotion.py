@@ -45,7 +45,10 @@ from models.scores import auc, uar
 
 OUTPUTS = ("vector", "gate", "probabilities")
 LARGEST_LOSS = 0.01
-COMMAND = "python -m models.train_eye_emotion --teacher FOLDER && python -m export.eye_emotion"
+COMMAND = (
+    "python -m models.train_eye_emotion --teacher FOLDER && python -m export.eye_emotion && python -m "
+    "export.eye_neutral` and, section by section, `beheld bench emotion|gate|asking --page CARD"
+)
 
 
 class Shipped(torch.nn.Module):  # type: ignore[misc]

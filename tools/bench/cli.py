@@ -8,6 +8,7 @@ from tools.cli import LazyGroup
 
 BENCHES = {
     "affect": ("tools.bench.affect", "Valence and arousal of pictures of themes never seen."),
+    "asking": ("tools.bench.asking", "What corrections teach, by the rule that chooses them."),
     "attention": ("tools.bench.attention", "Attended intervals: eyes alone, scene alone, fused."),
     "bridge": ("tools.bench.bridge", "The wire to the microcontroller against pyserial framing."),
     "custody": ("tools.bench.custody", "Uploads under every fault: nothing lost, nothing forged."),

@@ -56,7 +56,8 @@ def command(eyes: Path, scenes: Path, agreement: float, as_json: bool) -> None:
     """Seven classes from the eyes alone, the view alone and both; the influence score put to the test.
 
     Nobody recorded eye and view together: the pairs are constructed (`models.emoship_data.construct`), and
-    `by_agreement` shows what changes when fewer or more of them agree. EYES is a folder as for
+    `by_agreement` shows what changes when fewer or more of them agree, `uar_with_peoples_ratings` what the
+    same fusion would make of views whose affect it knew from people. EYES is a folder as for
     `beheld bench emotion`, SCENES one as for `beheld bench affect`; people and themes that the networks
     were trained on are left out, and where only the affect network saw a theme, its affect is predicted by a
     refitted one that did not.
@@ -108,6 +109,8 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
     blanked = {name: run(fusion, clear, view, any_row) for name, view in empty.items()}
     blank_influence = blanked["grey"][1]
     _, hard_influence = run(fusion, hard, views, pick)
+    told = Views(affect=views.ratings.astype(np.float32), sd=views.sd, ratings=views.ratings)
+    with_ratings, _ = run(fusion, clear, told, pick)
     gone = (fused * np.log(np.maximum(fused, 1e-9) / np.maximum(without, 1e-9))).sum(1)
     return {
         "n": len(labels),
@@ -120,6 +123,7 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
             "average": uar(without, labels, classes),
             **{name: uar(made[0], labels, classes) for name, made in blanked.items()},
         },
+        "uar_with_peoples_ratings": uar(with_ratings, labels, classes),
         "by_agreement": by_degree,
         "influence_spearman": spearman(influence, gone),
         "influence_shift": {

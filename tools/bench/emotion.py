@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from device.errors import InputError
 from device.model import Model, load
 from device.personal import Personal, neutral_of, usual_neutral
 from device.types import EMOTIONS
+from export.card import put_section
 from export.eye_emotion import run
 from models.emotion_data import (
     Expressions,
@@ -32,8 +34,9 @@ CELL_PX, BINS = 8, 9
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of faces.")
+@click.option("--page", type=click.Path(path_type=Path), help="Write the figures into this card.")
 @json_option
-def command(data: Path, as_json: bool) -> None:
+def command(data: Path, page: Path | None, as_json: bool) -> None:
     """Seven expressions from the eyes alone, beside gradient histograms + logistic regression.
 
     DATA holds `labels.csv` (image, emotion, identity) and `images/`, or an `.npz` of images and labels
@@ -41,7 +44,11 @@ def command(data: Path, as_json: bool) -> None:
     trained on are left out. Classes with fewer than 12 pictures are not scored. The baseline is fitted
     on the training part of the open set of the same kind, never on DATA.
     """
-    emit(measure(data), as_json=as_json, title=f"emotion on {data}")
+    found = measure(data)
+    if page is not None:
+        for heading, rows in sections(found, data.resolve().name).items():
+            put_section(page, heading, rows)
+    emit(found, as_json=as_json, title=f"emotion on {data}")
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -80,17 +87,33 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
-def enrolment(model: Model, data: Expressions) -> dict[str, Any] | None:
-    """What a neutral reference of one's own gains; None unless 5 people have neutral and other pictures.
+def sections(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """The card's sections of one folder's figures."""
+    of, classes = f"`beheld bench emotion --data {name}`", found["classes"]
+    rows = {
+        label: {"recall": found["per_class"][label], **dict(zip(classes, row, strict=True))}
+        for label, row in zip(classes, found["confusion"], strict=True)
+    }
+    told = {k: found[k] for k in ("n", "uar", "war", "baseline_uar", "calibration_error")}
+    made = {f"{of}: classes (rows) and what was chosen": {**rows, "all": told}}
+    if found["enrolled"]:
+        made[f"{of}: what enrolment gains"] = found["enrolled"]
+    return made
 
-    For each such person the reference is their other neutral pictures (a picture is never its own), which
-    is less than the minute of eye video that enrolment takes. Scored are these people's pictures only,
-    with and without the reference.
+
+def enrolment(model: Model, data: Expressions) -> dict[str, Any] | None:
+    """What references of one's own gain; None unless 5 people have neutral and other pictures.
+
+    `neutral`: a person's reference is their other neutral pictures. `prompted`: references of the other
+    classes besides, where they have other pictures of them. A picture is never its own reference, and all
+    is less than the minute of eye video that enrolment takes. Scored are these people's pictures only.
     """
     if not data.has_identities:
         return None
     usual, neutral = usual_neutral(model.sha256), EMOTIONS.index("neutral")
-    rows: list[tuple[int, Any, Any]] = []  # label, before, after
+    whens = ("before", "neutral", "prompted")
+    labels: list[int] = []
+    made: dict[str, list[tuple[Any, float]]] = {when: [] for when in whens}
     people = 0
     for person in sorted(set(data.people)):
         mine = [i for i, p in enumerate(data.people) if p == person]
@@ -98,24 +121,48 @@ def enrolment(model: Model, data: Expressions) -> dict[str, Any] | None:
         if len(calm) < 2 or len(calm) == len(mine):
             continue
         people += 1
-        made = {i: model.run(eyes=data.eyes[i][None]) for i in mine}
+        seen = {i: model.run(eyes=data.eyes[i][None]) for i in mine}
         for i in mine:
-            own = neutral_of([made[j] for j in calm if j != i])
-            personal = Personal(wearer=person, model_sha256=model.sha256, neutral=own, usual=usual)
-            p, gate = made[i]["probabilities"][0], float(made[i]["gate"][0, 0])
-            _, q, moved = personal.adjust(made[i]["vector"][0], p, gate)
-            rows.append((int(data.labels[i]), (p, gate), (q, moved)))
+            own = Personal(
+                wearer=person,
+                model_sha256=model.sha256,
+                neutral=neutral_of([seen[j] for j in calm if j != i]),
+                usual=usual,
+            )
+            references = _references(seen, data, i)
+            p, gate = seen[i]["probabilities"][0], float(seen[i]["gate"][0, 0])
+            labels.append(int(data.labels[i]))
+            made["before"].append((p, gate))
+            for when, of in (
+                ("neutral", own),
+                ("prompted", dataclasses.replace(own, references=references)),
+            ):
+                made[when].append(of.adjust(seen[i]["vector"][0], p, gate)[1:])
     if people < 5:
         return None
-    labels = np.array([row[0] for row in rows])
-    counts = np.bincount(labels, minlength=len(EMOTIONS))
+    truth = np.array(labels)
+    counts = np.bincount(truth, minlength=len(EMOTIONS))
     classes = [int(c) for c in np.flatnonzero(counts >= 5)]
-    found: dict[str, Any] = {"people": people, "n": len(rows), "classes": len(classes)}
-    for when, column in (("before", 1), ("after", 2)):
-        p = np.array([row[column][0] for row in rows])  # type: ignore[misc]
-        gate = np.array([row[column][1] for row in rows])  # type: ignore[misc]
-        found[when] = {"uar": uar(p, labels, classes), "gate_auc": auc(gate, labels != neutral)}
+    found: dict[str, Any] = {"people": people, "n": len(labels), "classes": len(classes)}
+    for when, rows in made.items():
+        probabilities, gates = (np.array(column) for column in zip(*rows, strict=True))
+        found[when] = {
+            "uar": uar(probabilities, truth, classes),
+            "war": war(probabilities, truth, classes),
+            "gate_auc": auc(gates, truth != neutral),
+        }
     return found
+
+
+def _references(
+    seen: dict[int, dict[str, Any]], data: Expressions, without: int
+) -> dict[str, tuple[float, ...]]:
+    """Mean vectors of a person's pictures by class, one picture left out."""
+    by_class: dict[str, list[Any]] = {}
+    for i, made in seen.items():
+        if i != without:
+            by_class.setdefault(EMOTIONS[data.labels[i]], []).append(made["vector"][0])
+    return {name: tuple(np.mean(rows, 0).tolist()) for name, rows in by_class.items()}
 
 
 def cpu_ms(eyes: NDArray[np.uint8], calls: int = 200) -> float:

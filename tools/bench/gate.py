@@ -16,6 +16,7 @@ from device.model import Model, load
 from device.personal import Personal, enrol, usual_neutral
 from device.stages.emotion import EmotionSettings
 from device.types import EmotionEstimate, Value
+from export.card import put_section
 from tools.enroll import looks
 from tools.output import emit, json_option, progress
 from tools.virtual_wearer import calibrated, virtual_wearer
@@ -27,8 +28,9 @@ WEARER = "virtual"
 @click.command()
 @click.option("--seconds", default=300.0, show_default=True, help="Length of the session.")
 @click.option("--seed", default=1, show_default=True, help="Which virtual wearer.")
+@click.option("--page", type=click.Path(path_type=Path), help="Write the figures into this card.")
 @json_option
-def command(seconds: float, seed: int, as_json: bool) -> None:
+def command(seconds: float, seed: int, page: Path | None, as_json: bool) -> None:
     """The emotion stages on the virtual wearer's day, who feels nothing: all of it is neutral.
 
     Three runs of one session: as shipped, enrolled (half a minute of the same wearer on another day), and
@@ -38,7 +40,10 @@ def command(seconds: float, seed: int, as_json: bool) -> None:
     (the scene camera, which would have to be on all day as well, not counted). `cpu_share` is the stages'
     CPU time as a share of the whole loop's.
     """
-    emit(measure(seconds, seed), as_json=as_json, title="gate")
+    found = measure(seconds, seed)
+    if page is not None:
+        put_section(page, f"`beheld bench gate --seed {seed}`: what the gate saves", found)
+    emit(found, as_json=as_json, title="gate")
 
 
 def measure(seconds: float, seed: int = 1) -> dict[str, Any]:
