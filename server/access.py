@@ -17,6 +17,7 @@ from server.index import Index
 from server.judging import Judging
 from server.keys import ServerKey
 from server.media import MediaFolder
+from server.passkeys import Passkeys
 from server.people import Device, Glasses, People, Person, RateLimit, unauthorised
 from server.preferences import Preferences
 from server.privacy import Privacy
@@ -36,6 +37,8 @@ PUBLIC = frozenset(
         "/api/v1/ready",
         "/api/v1/pair",
         "/login",
+        "/api/v1/login",
+        "/api/v1/login/options",
         "/static/{path:path}",
         "/metrics",
         "/shared/{token}",
@@ -103,6 +106,7 @@ class Services:
     viewers: Viewers
     shares: Shares
     people: People
+    passkeys: Passkeys
     pairing_limit: RateLimit
     login_limit: RateLimit
     share_limit: RateLimit

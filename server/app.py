@@ -21,6 +21,7 @@ from server import (
     api_access,
     api_live,
     api_moments,
+    api_passkeys,
     api_sync,
     api_wearer,
     observe,
@@ -42,6 +43,7 @@ from server.keys import ServerKey
 from server.leaving import serving
 from server.marks import Marks
 from server.media import MediaFolder
+from server.passkeys import Passkeys
 from server.people import Glasses, People, RateLimit
 from server.preferences import Preferences
 from server.privacy import Privacy
@@ -62,7 +64,7 @@ TAGS = {
     "moments": "What was looked at: days, moments, their files, what is on its way, whole sessions. The "
     "owner judges; viewers look.",
     "glasses": "Pairing by one-time code, what the owner said for the glasses to learn from, revocation.",
-    "access": "Viewers, and links to one moment that end.",
+    "access": "Viewers, links to one moment that end, and the owner's passkeys.",
     "privacy": "Emotion data: the switch and the eraser.",
     "server": "Whether it is alive and ready. Metrics for Prometheus are at `/metrics`.",
 }
@@ -77,6 +79,7 @@ ROUTERS = (
     pages.router,
     pages_life.router,
     api_access.router,
+    api_passkeys.router,
     pages_access.router,
     observe.router,
 )
@@ -178,6 +181,7 @@ def make_services(
         glasses=Glasses(database, settings, changed=roster.save),
         sync_states=SyncStates(database, media, seal_key, settings),
         people=People(database, settings, changed=roster.save),
+        passkeys=Passkeys(database, key.server_id, changed=roster.save),
         pairing_limit=RateLimit(settings.pairing_tries_per_min),
         login_limit=RateLimit(settings.login_tries_per_min),
         share_limit=RateLimit(settings.login_tries_per_min),

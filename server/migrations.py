@@ -177,10 +177,24 @@ def numbered_meanings(db: Connection) -> None:
     )
 
 
+def passkeys(db: Connection) -> None:
+    """Passkeys of the owner, and the challenges that browsers were asked to sign."""
+    run(
+        db,
+        """
+        CREATE TABLE passkeys (
+            id TEXT PRIMARY KEY, name TEXT NOT NULL, site TEXT NOT NULL, public_key TEXT NOT NULL,
+            sign_count INTEGER NOT NULL, created_utc TEXT NOT NULL, used_utc TEXT);
+        CREATE TABLE challenges (hash TEXT PRIMARY KEY, expires_s REAL NOT NULL)
+        """,
+    )
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     bytes_by_tier,
     finding,
     links_to_moments,
     numbered_meanings,
+    passkeys,
 )

@@ -258,6 +258,7 @@ def settings(
         keep_emotion=services.preferences.keep_emotion,
         erased=erased,
         understands=services.finder.understands,
+        passkeys=services.passkeys.all(),
     )
 
 
@@ -300,7 +301,7 @@ def login_page(
         services.login_limit.spend(address_of(request))
         token = services.people.login_by_key(key, request.headers.get("user-agent", ""))
         return _signed_in("/", token, services)
-    return render(request, "login.html", None, wrong=False)
+    return render(request, "login.html", None, wrong=False, passkeys=bool(services.passkeys.all()))
 
 
 @router.post("/login")
@@ -311,7 +312,8 @@ def login(
     try:
         token = services.people.login_by_password(password, request.headers.get("user-agent", ""))
     except Problem:
-        return render(request, "login.html", None, status=403, wrong=True)
+        known = bool(services.passkeys.all())
+        return render(request, "login.html", None, status=403, wrong=True, passkeys=known)
     return _signed_in("/", token, services)
 
 
@@ -324,7 +326,11 @@ def logout(request: Request, person: CurrentPerson, services: Use) -> Response:
 
 
 def _signed_in(target: str, token: str, services: Services) -> Response:
-    answer = RedirectResponse(target, status_code=303)
+    return remember(RedirectResponse(target, status_code=303), token, services)
+
+
+def remember(answer: Response, token: str, services: Services) -> Response:
+    """The answer, with the session as a cookie that no script can read."""
     answer.set_cookie(
         COOKIE,
         token,

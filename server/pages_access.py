@@ -45,6 +45,12 @@ def uninvite(number: int, person: CurrentPerson, services: Use) -> Response:
     return RedirectResponse("/settings/access", status_code=303)
 
 
+@router.post("/settings/passkeys/{key}/remove")
+def remove_passkey(key: str, person: CurrentPerson, services: Use) -> Response:
+    services.passkeys.remove(key)
+    return RedirectResponse("/settings", status_code=303)
+
+
 @router.post("/settings/access/shares/{number}/end")
 def end(number: int, person: CurrentPerson, services: Use) -> Response:
     services.shares.end(number)

@@ -278,6 +278,10 @@ class People:
             raise Problem(403, "bad-password", "the password is wrong") from error
         return self._session(1, browser)
 
+    def login_believed(self, browser: str) -> str:
+        """A session token for the owner, whom a passkey has shown (`server.passkeys`)."""
+        return self._session(1, browser)
+
     def set_password(self, password: str) -> None:
         """Raises Problem 422 if it is too short. Every other session ends."""
         if len(password) < MIN_PASSWORD:

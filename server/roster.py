@@ -19,6 +19,7 @@ TABLES = {
     "devices": ("id", "name", "public_key", "token_hash", "paired_utc", "revoked_utc"),
     "people": ("id", "name", "role", "password_hash"),
     "preferences": ("name", "value"),
+    "passkeys": ("id", "name", "site", "public_key", "sign_count", "created_utc"),
 }
 """Table -> columns, the first of which is its key."""
 

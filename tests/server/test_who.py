@@ -27,6 +27,8 @@ WHO = {
     "/api/v1/ready": "anyone",
     "/api/v1/pair": "anyone",  # with a code
     "/login": "anyone",
+    "/api/v1/login": "anyone",  # with a passkey
+    "/api/v1/login/options": "anyone",
     "/metrics": "anyone",  # on this machine
     "/shared/{token}": "anyone",  # with a link
     "/shared/{token}/files/{name}": "anyone",
@@ -59,6 +61,9 @@ OWNER_ONLY = {
     "/api/v1/moments/{key}/shares",
     "/api/v1/openapi.json",
     "/api/v1/pairing-codes",
+    "/api/v1/passkeys",
+    "/api/v1/passkeys/options",
+    "/api/v1/passkeys/{key}",
     "/api/v1/people",
     "/api/v1/people/{number}",
     "/api/v1/reflection",
@@ -85,6 +90,7 @@ OWNER_ONLY = {
     "/settings/access/shares/{number}/end",
     "/settings/emotion",
     "/settings/emotion/erase",
+    "/settings/passkeys/{key}/remove",
     "/settings/password",
 }
 SAFE = ("GET", "HEAD", "OPTIONS")
