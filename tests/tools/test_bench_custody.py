@@ -40,6 +40,12 @@ def test_a_slice_of_the_campaign() -> None:
     assert sum(count > 0 for count in faults.values()) >= 12
 
 
+def test_out_of_time_it_says_how_far_it_came() -> None:
+    found = campaign(4, 7, "custody.RUNS_A_WORLD = 1; whole = custody.campaign\n"
+                     "custody.campaign = lambda runs, seed: whole(runs, seed, 1e-9)")  # fmt: skip
+    assert (found["runs"], found["undelivered"]) == (0, 0)
+
+
 def test_glasses_that_delete_without_a_receipt_are_noticed() -> None:
     careless = only("answer_500") + (
         "import shutil\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,9 +57,14 @@ class Campaign:
 @click.command()
 @click.option("--runs", type=click.IntRange(1), default=200, show_default=True, help="Uploads.")
 @click.option("--seed", default=1, show_default=True, help="Chooses every snippet and fault.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Begin no further hundred after so long; `runs` says how many there were.",
+)
 @page_option
 @json_option
-def command(runs: int, seed: int, page: Path | None, as_json: bool) -> None:
+def command(runs: int, seed: int, minutes: float | None, page: Path | None, as_json: bool) -> None:
     """Upload RUNS snippets, each under one to three faults, and count what must never happen.
 
     The server is a process of its own, the glasses are this process or one that is killed. Faults: kill
@@ -71,29 +77,36 @@ def command(runs: int, seed: int, page: Path | None, as_json: bool) -> None:
     The whole campaign:   beheld bench custody --runs 10000 --seed 1
     """
     require(page, "custody")
-    found = campaign(runs, seed)
+    found = campaign(runs, seed, minutes)
     if page is not None:
         write_campaign(found, page)
-    emit(found, as_json=as_json, title=f"{runs} uploads, seed {seed}")
+    emit(found, as_json=as_json, title=f"{found['runs']} uploads, seed {seed}")
 
 
-def campaign(runs: int, seed: int) -> dict[str, Any]:
-    """Run it all; the worlds follow each other, each in a folder that is removed."""
-    found = Campaign()
+def campaign(runs: int, seed: int, minutes: float | None = None) -> dict[str, Any]:
+    """Run it all; the worlds follow each other, each in a folder that is removed.
+
+    After so many minutes no new world begins, and the result counts what was run.
+    """
+    found, done = Campaign(), 0
+    until = time.monotonic() + 60 * (minutes or float("inf"))
     with progress("uploads", runs) as show:
         for first in range(0, runs, RUNS_A_WORLD):
+            if time.monotonic() > until:
+                break
             folder = Path(tempfile.mkdtemp(prefix="beheld-custody-"))
             world = World(folder, random.Random(f"{seed}/{first}"))
             try:
                 for number in range(first, min(runs, first + RUNS_A_WORLD)):
                     run_one(world, random.Random(f"{seed}/{first}/{number}"), found)
-                    show(number + 1)
+                    done = number + 1
+                    show(done)
                 world.last_look()
             finally:
                 world.close()
                 found.add(world)
                 shutil.rmtree(folder, ignore_errors=True)
-    return found.result(runs, seed)
+    return found.result(done, seed)
 
 
 def run_one(world: World, rng: random.Random, found: Campaign) -> None:
