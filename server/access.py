@@ -12,13 +12,14 @@ from server.custody import Custody
 from server.database import Database
 from server.events import EventHub
 from server.finding import Finder
+from server.glasses import Device, Glasses
 from server.guests import Shares, Viewers
 from server.index import Index
 from server.judging import Judging
 from server.keys import ServerKey
 from server.media import MediaFolder
 from server.passkeys import Passkeys
-from server.people import Device, Glasses, People, Person, RateLimit, unauthorised
+from server.people import People, Person, RateLimit, unauthorised
 from server.preferences import Preferences
 from server.privacy import Privacy
 from server.problems import Problem

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 from server.access import CurrentDevice, CurrentPerson, Use, address_of
 from server.api_problems import problems
 from server.custody import Arriving, Receipt
+from server.glasses import Device
 from server.keys import SEAL
-from server.people import Device
 
 router = APIRouter(prefix="/api/v1")
 

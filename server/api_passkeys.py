@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from server.access import CurrentPerson, Services, Use, address_of
 from server.api_access import address
 from server.api_problems import problems
-from server.pages import remember
+from server.pages_settings import remember
 from server.passkeys import Site
 from server.problems import Problem
 

@@ -28,6 +28,7 @@ from server import (
     pages,
     pages_access,
     pages_life,
+    pages_settings,
     tus,
 )
 from server.access import SecurityHeaders, Services
@@ -36,6 +37,7 @@ from server.custody import Custody
 from server.database import Database
 from server.events import LOOK_AGAIN_S, EventHub
 from server.finding import Encoder, Finder
+from server.glasses import Glasses
 from server.guests import Shares, Viewers
 from server.index import Index
 from server.judging import Judging
@@ -44,7 +46,7 @@ from server.leaving import serving
 from server.marks import Marks
 from server.media import MediaFolder
 from server.passkeys import Passkeys
-from server.people import Glasses, People, RateLimit
+from server.people import People, RateLimit
 from server.preferences import Preferences
 from server.privacy import Privacy
 from server.problems import Problem, ServerError
@@ -78,6 +80,7 @@ ROUTERS = (
     api_sync.router,
     pages.router,
     pages_life.router,
+    pages_settings.router,
     api_access.router,
     api_passkeys.router,
     pages_access.router,

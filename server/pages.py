@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import segno
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from server import feelings, story
-from server.access import COOKIE, CurrentPerson, Services, Use, address_of
+from server.access import CurrentPerson, Services, Use
 from server.judging import EMOTIONS
 from server.people import Person
 from server.problems import TITLES, Problem
@@ -238,105 +238,3 @@ def new_code(request: Request, person: CurrentPerson, services: Use) -> Response
 def revoke(device_id: str, person: CurrentPerson, services: Use) -> Response:
     services.glasses.revoke(device_id)
     return RedirectResponse("/devices", status_code=303)
-
-
-@router.get("/settings")
-def settings(
-    request: Request,
-    person: CurrentPerson,
-    services: Use,
-    erased: Annotated[int | None, Query(ge=0, le=2**31)] = None,
-) -> Response:
-    """Password, storage and the way out."""
-    return render(
-        request,
-        "settings.html",
-        person,
-        stored=services.index.stored_bytes(),
-        forecast=services.retention.forecast(),
-        settings=services.settings,
-        keep_emotion=services.preferences.keep_emotion,
-        erased=erased,
-        understands=services.finder.understands,
-        passkeys=services.passkeys.all(),
-    )
-
-
-@router.post("/settings/emotion")
-def switch_emotion(person: CurrentPerson, services: Use, keep: Annotated[bool, Form()]) -> Response:
-    """Keep emotion data from now on, or none of what arrives."""
-    services.privacy.switch(keep)
-    return RedirectResponse("/settings#privacy", status_code=303)
-
-
-@router.post("/settings/emotion/erase")
-def erase_emotion(person: CurrentPerson, services: Use) -> Response:
-    """Erase all emotion data there is."""
-    count = services.privacy.erase_emotion()
-    return RedirectResponse(f"/settings?erased={count}#privacy", status_code=303)
-
-
-@router.post("/settings/password")
-def password(
-    request: Request,
-    person: CurrentPerson,
-    services: Use,
-    password: Annotated[str, Form(max_length=200)],
-) -> Response:
-    """Set the owner's password; other browsers are signed out."""
-    services.people.set_password(password)
-    token = services.people.login_by_password(password, request.headers.get("user-agent", ""))
-    return _signed_in("/settings", token, services)
-
-
-@router.get("/login")
-def login_page(
-    request: Request, services: Use, key: Annotated[str, Query(max_length=100)] = ""
-) -> Response:
-    """The sign-in form; a one-time link signs in at once."""
-    signed_in = services.people.by_session(request.cookies.get(COOKIE, ""))
-    if signed_in is not None:
-        return RedirectResponse("/", status_code=303)
-    if key:
-        services.login_limit.spend(address_of(request))
-        token = services.people.login_by_key(key, request.headers.get("user-agent", ""))
-        return _signed_in("/", token, services)
-    return render(request, "login.html", None, wrong=False, passkeys=bool(services.passkeys.all()))
-
-
-@router.post("/login")
-def login(
-    request: Request, services: Use, password: Annotated[str, Form(max_length=200)]
-) -> Response:
-    services.login_limit.spend(address_of(request))
-    try:
-        token = services.people.login_by_password(password, request.headers.get("user-agent", ""))
-    except Problem:
-        known = bool(services.passkeys.all())
-        return render(request, "login.html", None, status=403, wrong=True, passkeys=known)
-    return _signed_in("/", token, services)
-
-
-@router.post("/logout")
-def logout(request: Request, person: CurrentPerson, services: Use) -> Response:
-    services.people.logout(request.cookies.get(COOKIE, ""))
-    answer = RedirectResponse("/login", status_code=303)
-    answer.delete_cookie(COOKIE)
-    return answer
-
-
-def _signed_in(target: str, token: str, services: Services) -> Response:
-    return remember(RedirectResponse(target, status_code=303), token, services)
-
-
-def remember(answer: Response, token: str, services: Services) -> Response:
-    """The answer, with the session as a cookie that no script can read."""
-    answer.set_cookie(
-        COOKIE,
-        token,
-        max_age=services.settings.session_days * 86400,
-        httponly=True,
-        samesite="lax",
-        secure=services.settings.secure_cookies,
-    )
-    return answer

@@ -1,12 +1,11 @@
-"""Who may come in: the owner by password or one-time link, glasses by one-time code and token.
+"""Who may come in through a browser: the owner by password, passkey or one-time link, viewers by a link.
 
-Secrets are never stored: passwords as argon2, tokens and codes (random, long) as SHA-256.
+Secrets are never stored: passwords as argon2, tokens and keys (random, long) as SHA-256.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 import threading
 import time
@@ -19,25 +18,10 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import text
 
 from server.database import Database, utc_now
-from server.keys import PAIRING, decode, identifier, signed_by
 from server.problems import Problem
 from server.settings import ServerSettings
 
-CODE_LETTERS = "ABCDEFGHJKMNPQRSTVWXYZ23456789"  # none that look alike
-CODE_LENGTH = 8
 MIN_PASSWORD = 10
-_MAX_MISSES = 10
-_SEEN_EVERY_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    id: str
-    name: str
-    public_key: str
-    paired_utc: str
-    last_seen_utc: str | None
-    revoked_utc: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,148 +61,6 @@ class RateLimit:
                 self._tries = {"": self._tries[""]}
 
 
-class Glasses:
-    """Paired devices: one-time codes, tokens, revocation."""
-
-    def __init__(
-        self,
-        database: Database,
-        settings: ServerSettings,
-        *,
-        changed: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`changed` hears of everything that a lost index would have to know again."""
-        self._db = database
-        self._settings = settings
-        self._changed = changed
-        self._seen: dict[str, float] = {}
-
-    def new_code(self) -> str:
-        """A one-time pairing code of eight letters and digits, told once."""
-        code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
-        now = time.time()
-        with self._db.write() as db:
-            db.execute(
-                text("DELETE FROM pairing_codes WHERE expires_s < :old"), {"old": now - 86400}
-            )
-            db.execute(
-                text("INSERT INTO pairing_codes VALUES (:hash, :now, :until, 0, NULL)"),
-                {"hash": _digest(code), "now": now, "until": now + self._settings.pairing_code_s},
-            )
-        return code
-
-    def pair(self, code: str, public_key: str, name: str, proof: str) -> tuple[Device, str]:
-        """Trade a code for a token; `proof` shows that the caller holds the key's other half.
-
-        Raises Problem 403 (unknown, used or old code; all codes die after ten misses) and 422.
-        """
-        code = code.strip().upper().replace("-", "").replace(" ", "")
-        try:
-            sound = len(decode(public_key)) == 32
-        except ValueError:
-            sound = False
-        if not sound or not signed_by(public_key, PAIRING, code.encode(), proof):
-            raise Problem(422, "bad-proof", "the code is not signed by the key that was sent")
-        device_id, token = identifier(public_key), f"bhd_{secrets.token_urlsafe(32)}"
-        self._use(code)
-        with self._db.write() as db:
-            db.execute(
-                text(
-                    "INSERT INTO devices (id, name, public_key, token_hash, paired_utc) VALUES"
-                    " (:id, :name, :key, :hash, :now) ON CONFLICT (id) DO UPDATE SET"
-                    " name = :name, token_hash = :hash, paired_utc = :now, revoked_utc = NULL"
-                ),
-                {
-                    "id": device_id,
-                    "name": name.strip()[:60] or "Glasses",
-                    "key": public_key,
-                    "hash": _digest(token),
-                    "now": utc_now(),
-                },
-            )
-        self._changed()
-        return self.device(device_id), token
-
-    def _use(self, code: str) -> None:
-        digest, now = _digest(code), time.time()
-        with self._db.write() as db:
-            rows = db.execute(
-                text(
-                    "SELECT code_hash FROM pairing_codes"
-                    " WHERE used_utc IS NULL AND expires_s > :now AND misses < :most"
-                ),
-                {"now": now, "most": _MAX_MISSES},
-            ).scalars()
-            # Every live code is compared, in the same time whether it fits or not.
-            fits = [stored for stored in rows if hmac.compare_digest(stored, digest)]
-            if fits:
-                db.execute(
-                    text("UPDATE pairing_codes SET used_utc = :now WHERE code_hash = :hash"),
-                    {"now": utc_now(), "hash": fits[0]},
-                )
-            else:
-                db.execute(
-                    text("UPDATE pairing_codes SET misses = misses + 1 WHERE used_utc IS NULL")
-                )
-        if not fits:
-            raise Problem(
-                403, "bad-code", "the code is wrong, used or too old; ask the server for a new one"
-            )
-
-    def by_token(self, token: str) -> Device:
-        """The device that holds this token. Raises Problem 401, 403 if it was revoked."""
-        row = self._db.row(
-            "SELECT id, name, public_key, paired_utc, last_seen_utc, revoked_utc FROM devices"
-            " WHERE token_hash = :hash",
-            {"hash": _digest(token)},
-        )
-        if row is None:
-            raise unauthorised()
-        device = Device(*row)
-        if device.revoked_utc is not None:
-            raise Problem(403, "revoked", "these glasses were revoked; pair them again")
-        self._saw(device.id)
-        return device
-
-    def _saw(self, device_id: str) -> None:
-        now = time.monotonic()
-        if now - self._seen.get(device_id, -1e9) < _SEEN_EVERY_S:
-            return
-        self._seen[device_id] = now
-        with self._db.write() as db:
-            db.execute(
-                text("UPDATE devices SET last_seen_utc = :now WHERE id = :id"),
-                {"now": utc_now(), "id": device_id},
-            )
-
-    def device(self, device_id: str) -> Device:
-        """One device. Raises Problem 404."""
-        found = [device for device in self.all() if device.id == device_id]
-        if not found:
-            raise Problem(404, "no-such-device", "no glasses of that id were ever paired")
-        return found[0]
-
-    def all(self) -> list[Device]:
-        with self._db.read() as db:
-            rows = db.execute(
-                text(
-                    "SELECT id, name, public_key, paired_utc, last_seen_utc, revoked_utc FROM devices"
-                    " ORDER BY revoked_utc IS NOT NULL, paired_utc"
-                )
-            ).all()
-        return [Device(*row) for row in rows]
-
-    def revoke(self, device_id: str) -> None:
-        """The token is worthless from now on; what was received stays."""
-        self.device(device_id)
-        with self._db.write() as db:
-            db.execute(
-                text("UPDATE devices SET revoked_utc = coalesce(revoked_utc, :now) WHERE id = :id"),
-                {"now": utc_now(), "id": device_id},
-            )
-        self._changed()
-
-
 class People:
     """The owner, signed in by password or by a one-time link, and their browser sessions."""
 
@@ -246,7 +88,7 @@ class People:
         with self._db.write() as db:
             db.execute(
                 text("INSERT INTO login_keys VALUES (:hash, 1, :until, NULL)"),
-                {"hash": _digest(key), "until": time.time() + self._settings.login_key_s},
+                {"hash": digest(key), "until": time.time() + self._settings.login_key_s},
             )
         return key
 
@@ -258,7 +100,7 @@ class People:
                     "UPDATE login_keys SET used_utc = :now WHERE key_hash = :hash"
                     " AND used_utc IS NULL AND expires_s > :now_s RETURNING person_id"
                 ),
-                {"hash": _digest(key), "now": utc_now(), "now_s": time.time()},
+                {"hash": digest(key), "now": utc_now(), "now_s": time.time()},
             ).scalar_one_or_none()
         if person is None:
             raise Problem(
@@ -304,7 +146,7 @@ class People:
             db.execute(
                 text("INSERT INTO sessions VALUES (:hash, :person, :csrf, :now, :until, :browser)"),
                 {
-                    "hash": _digest(token),
+                    "hash": digest(token),
                     "person": person_id,
                     "csrf": secrets.token_urlsafe(24),
                     "now": utc_now(),
@@ -319,14 +161,14 @@ class People:
             "SELECT p.id, p.name, p.role, s.csrf, p.password_hash IS NOT NULL"
             " FROM sessions s JOIN people p ON p.id = s.person_id"
             " WHERE s.token_hash = :hash AND s.expires_s > :now",
-            {"hash": _digest(token), "now": time.time()},
+            {"hash": digest(token), "now": time.time()},
         )
         return Person(row[0], row[1], row[2], row[3], bool(row[4])) if row is not None else None
 
     def logout(self, token: str) -> None:
         with self._db.write() as db:
             db.execute(
-                text("DELETE FROM sessions WHERE token_hash = :hash"), {"hash": _digest(token)}
+                text("DELETE FROM sessions WHERE token_hash = :hash"), {"hash": digest(token)}
             )
 
 
@@ -339,5 +181,6 @@ def unauthorised() -> Problem:
     )
 
 
-def _digest(secret: str) -> str:
+def digest(secret: str) -> str:
+    """What is stored in place of a random secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
