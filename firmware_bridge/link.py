@@ -243,6 +243,7 @@ class Link:
         if self._their_boot is not None and self._their_boot != hello.boot:
             self.counts.restarts += 1
             self.clock.reset()
+            self._time_ns = 0  # ask at once
             self._expected = None
             self._order.restarted(hello.boot)
             events += self._abandon("the microcontroller restarted")

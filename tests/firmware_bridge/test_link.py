@@ -177,6 +177,9 @@ def test_a_restart_is_noticed_and_numbers_begin_anew() -> None:
     assert isinstance(answered, Answered) and (answered.sequence, answered.result) == (number, None)
     assert restarted == Restarted(name="mcu 1") and link.counts.restarts == 1
     assert link.clock.fit is None
+    link.outgoing()
+    link.tick(1000 * MS + 4)
+    assert "time_request" in [p.WhichOneof("body") for p in sent(link)]
     assert buttons(link.receive(event_packet(1, 1, 1, button=2, boot=2), 4)) == [2]
 
 
