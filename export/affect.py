@@ -87,7 +87,7 @@ def spec(graph: onnx.ModelProto, saved: dict[str, Any]) -> ModelSpec:
     """The contract of the exported file."""
     return ModelSpec(
         name="affect",
-        version="1.1.0",
+        version="1.2.0",
         inputs=(
             TensorSpec(
                 name="embedding", shape=(1, 1280), dtype="float32", meaning="of the backbone, unit"

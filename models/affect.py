@@ -5,7 +5,9 @@ differ most, what the names it has for the view suggest (`export/affect_words.py
 to all of them a little, and where these names lie among sentences. Five hundred rated pictures are too few
 to train a network's layers on; a Gaussian process uses them all, says how far a view is from everything
 rated, and its prediction is three small matrix products. The mean is exact; the doubt is computed on the
-leading axes of the rated pictures' likeness, which makes it a little too large and the file small.
+leading axes of the rated pictures' likeness, which makes it a little too large and the file small. A view
+that shows nothing (an even area, whatever its colour, shading and noise) is told by one product with the
+embedding: of it the model says the middle of all ratings, and that it might be anything.
 """
 
 from __future__ import annotations
@@ -17,6 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+NOTHING = (0.5, 0.8)
+"""Score from which a view counts as showing nothing by halves, and wholly: 0 is a picture, 1 an even area. Of
+pictures of unknown themes none is above 0.48, of even areas not fitted on none below 0.81."""
+NOTHING_SD = 3.0
+"""Standard deviation that is added to such a view's: anything from 1 to 7."""
 Floats = NDArray[np.float64]
 
 
@@ -61,6 +68,8 @@ class Affect(nn.Module):
             "noise": (2,),  # variances
             "ratio": (1,),  # of noise to signal
             "middle": (2,),
+            "even": (c.embedding,),
+            "even_base": (1,),
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
@@ -85,9 +94,11 @@ class Affect(nn.Module):
         alone = self.shares[0] + self.shares[1] + self.shares[2] * seen[2].square().sum(1, True)
         said = (likeness @ self.certain).square().sum(1, keepdim=True)
         doubt = (alone - said).clamp(min=0) / self.ratio  # (B, 1), in noise units
+        score = embedding @ self.even[:, None] + self.even_base
+        nothing = ((score - NOTHING[0]) / (NOTHING[1] - NOTHING[0])).clamp(0, 1)  # (B, 1)
         return {
-            "affect": self.middle + likeness @ self.weights,
-            "sd": (self.noise * (1 + doubt)).sqrt(),
+            "affect": self.middle + (likeness @ self.weights) * (1 - nothing),
+            "sd": (self.noise * (1 + doubt) + (NOTHING_SD * nothing).square()).sqrt(),
         }
 
 

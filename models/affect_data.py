@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,8 @@ LOOKS = ((0.0, 0.0, 1.0, 1.0), (0.15, 0.15, 0.85, 0.85), (0.0, 0.0, 0.8, 0.8), (
 what it gets to see on the glasses, where the tag stage looks at the attended region and, in its turn, at the
 whole view: nobody's gaze is known here, and in a composed picture it mostly rests in the middle. The others
 only serve fitting: the mean over looks is a steadier description of a rated picture."""
+EVEN = 120
+"""Pictures that show nothing, made up to tell such views."""
 SERVED = 2
 """Looks that a prediction uses."""
 
@@ -47,6 +49,8 @@ class Scenes:
     spread: Floats
     """(N, 2): the raters' standard deviations."""
     themes: tuple[str, ...]
+    empty: NDArray[np.float32]
+    """(M, 1280): embeddings of pictures that show nothing."""
 
     def take(self, keep: NDArray[np.bool_]) -> Scenes:
         """The rows where `keep` is true."""
@@ -56,6 +60,7 @@ class Scenes:
             ratings=self.ratings[keep],
             spread=self.spread[keep],
             themes=tuple(t for t, k in zip(self.themes, keep, strict=True) if k),
+            empty=self.empty,
         )
 
     def seen(self, split: Path = SPLIT) -> NDArray[np.bool_]:
@@ -104,7 +109,26 @@ def read_scenes(
         ratings=values[:, [0, 2]],
         spread=values[:, [1, 3]],
         themes=tuple(row["theme"] for row in rows),
+        empty=np.concatenate(
+            [
+                backbone.run(image=fit(picture, backbone.input_size_px)[None])["embedding"]
+                for picture in even_pictures(EVEN, np.random.default_rng(0))
+            ]
+        ),
     )
+
+
+def even_pictures(count: int, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """(240, 320, 3) each: areas that show nothing, grey or coloured, shaded and noisy by parts."""
+    x, y = np.linspace(-1, 1, 320)[None, :, None], np.linspace(-1, 1, 240)[:, None, None]
+    for number in range(count):
+        colour = rng.integers(0, 256, 3) if number % 2 else np.repeat(rng.integers(0, 256), 3)
+        picture = np.ones((240, 320, 3)) * colour
+        if number % 4 >= 2:
+            picture = picture + x * rng.uniform(-40, 40) + y * rng.uniform(-40, 40)
+        if number % 3:
+            picture = picture + rng.normal(0, rng.uniform(0, 12), picture.shape)
+        yield np.clip(picture, 0, 255).astype(np.uint8)
 
 
 def _look(

@@ -9,9 +9,9 @@ places are few enough for the few hundred views there are.
 
 Squeeze-and-excitation over [eye ; scene]: both are squeezed into one short vector, and what comes out of it
 weighs both kinds of evidence, so a doubtful eye can hand over to the view and the other way round. A view
-that is doubted far more than pictures usually are (an empty one) counts for nothing. The influence score says
-how far the classes move without the view, as a share of that and of how far they move without the eyes. The
-paper's network is not public; this one is ours.
+of which the affect network says that it might be anything (an empty one) counts for nothing. The influence
+score says how far the classes move without the view, as a share of that and of how far they move without the
+eyes. The paper's network is not public; this one is ours.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from torch import Tensor, nn
 
 from device.types import EMOTIONS
 
-EMPTY = (1.4, 2.0)
-"""Doubt, in spreads above the usual one, from which a view counts for less, and for nothing. All sixty even
-areas that training takes for empty views (any brightness and colour, with shading and noise) lie beyond; of
-rated pictures of themes unknown to the affect network 6 % and 2 % do."""
+EMPTY = (1.5, 2.5)
+"""Doubt (mean sd of valence and arousal, in ratings) from which a view counts for less, and for nothing. The
+affect network doubts pictures by less than 1, and an even area by 3."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,11 @@ class Emoship(nn.Module):
         off = (given - self.usual) / self.spread
         opinion = _centred(probabilities.clamp(min=1e-4).log())
         evidence = _centred(self.suggested(given) - self.suggested(self.usual))
-        beyond = off[:, 2:].mean(1, keepdim=True)
-        evidence = evidence * ((EMPTY[1] - beyond) / (EMPTY[1] - EMPTY[0])).clamp(0, 1)
+        doubt = sd.mean(1, keepdim=True)
+        evidence = evidence * ((EMPTY[1] - doubt) / (EMPTY[1] - EMPTY[0])).clamp(0, 1)
         vector = (vector - self.vector_mean) / self.vector_scale
         eye = self.dropout(self.eye(torch.cat([vector, opinion / 2], 1)))
-        scene = self.scene(torch.cat([off, evidence], 1))
+        scene = self.scene(torch.cat([off.clamp(-6, 6), evidence], 1))
         weight = 2 * self.squeeze(torch.cat([eye, scene], 1))
         by_eye, by_scene = weight[:, :1] * opinion, weight[:, 1:] * evidence
         both = by_eye + by_scene

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from device.model import Model, fit
 from device.types import EMOTIONS
+from models.affect_data import even_pictures
 
 Floats = NDArray[np.float64]
 EYES_SPLIT = Path(__file__).parent / "splits" / "emoship_eyes.txt"
@@ -106,20 +107,9 @@ def blank_view(backbone: Model, affect: Model, level: int = 127) -> dict[str, ND
 def blank_views(
     backbone: Model, affect: Model, count: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """(count, 4), affect and sd, of views that show nothing: even, grey or coloured, shaded and noisy by
-    halves."""
-    x, y = np.linspace(-1, 1, 320)[None, :, None], np.linspace(-1, 1, 240)[:, None, None]
-    rows = []
-    for number in range(count):
-        colour = rng.integers(10, 246, 3) if number % 2 else np.repeat(rng.integers(10, 246), 3)
-        picture = np.ones((240, 320, 3)) * colour
-        if number % 4 >= 2:
-            picture = picture + x * rng.uniform(-40, 40) + y * rng.uniform(-40, 40)
-        if number % 2:
-            picture = picture + rng.normal(0, rng.uniform(0, 12), picture.shape)
-        made = _judged(np.clip(picture, 0, 255).astype(np.uint8), backbone, affect)
-        rows.append(np.concatenate([made["affect"][0], made["sd"][0]]))
-    return np.stack(rows)
+    """(count, 4), affect and sd, of views that show nothing."""
+    made = [_judged(picture, backbone, affect) for picture in even_pictures(count, rng)]
+    return np.concatenate([np.concatenate([m["affect"], m["sd"]], 1) for m in made])
 
 
 def _judged(

@@ -71,7 +71,7 @@ def features(faces: Expressions, scenes_folder: Path, seed: int) -> dict[str, ND
     hard = degrade(faces.eyes, np.random.default_rng(seed))
     kinds = [vectors(eye, x) for x in (faces.eyes, faces.eyes[:, :1], faces.eyes[:, 1:], hard)]
     scenes = read_scenes(scenes_folder, backbone)
-    mean, sd, _ = cross_validated(scenes)
+    mean, sd, *_ = cross_validated(scenes)
     return {
         "vectors": np.stack([kind[0] for kind in kinds]),
         "opinions": np.stack([kind[1] for kind in kinds]),
@@ -79,7 +79,7 @@ def features(faces: Expressions, scenes_folder: Path, seed: int) -> dict[str, ND
         "sd": sd.astype(np.float32),
         "ratings": scenes.ratings,
         "themes": np.array(scenes.themes),
-        "blank": blank_views(backbone, load("affect"), 60, np.random.default_rng(seed)),
+        "blank": blank_views(backbone, load("affect"), 60, np.random.default_rng(seed + 1)),
     }
 
 

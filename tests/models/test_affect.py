@@ -11,7 +11,14 @@ import pytest
 
 from device.errors import InputError
 from device.model import Model, load
-from models.affect_data import LOOKS, Scenes, combine, read_scenes, theme_folds
+from models.affect_data import (
+    LOOKS,
+    Scenes,
+    combine,
+    even_pictures,
+    read_scenes,
+    theme_folds,
+)
 from models.train_affect import TrainAffect, cross_validated, fit_affect, predict, scores
 
 QUICK = TrainAffect(
@@ -34,12 +41,13 @@ def made_up(themes: int = 30, each: int = 4, seed: int = 0) -> Scenes:
         ratings=ratings,
         spread=np.ones_like(ratings),
         themes=tuple(str(n // each) for n in range(len(unit))),
+        empty=np.full((5, 1280), 1280**-0.5, np.float32),
     )
 
 
 def test_what_decides_is_found_in_themes_never_seen() -> None:
     scenes = made_up()
-    mean, _, _ = cross_validated(scenes, QUICK)
+    mean, *_ = cross_validated(scenes, QUICK)
     assert scores(mean, scenes.ratings)["valence"]["r"] > 0.6
 
 
@@ -105,6 +113,15 @@ def test_a_picture_that_cannot_be_read_is_named_with_its_line(
     (tmp_path / "labels.csv").write_text(head + "a.jpg,x,much,1,3,1\n")
     with pytest.raises(InputError, match=r"line 2.*much"):
         read_scenes(tmp_path, backbone)
+
+
+def test_of_a_view_that_shows_nothing_it_says_that_it_might_be_anything(backbone: Model) -> None:
+    affect, even = load("affect"), even_pictures(6, np.random.default_rng(77))
+    walls = [cv2.resize(picture, (224, 224))[None] for picture in even]
+    made = [affect.run(**backbone.run(image=wall)) for wall in walls]
+    said = np.concatenate([m["affect"] for m in made])
+    assert np.ptp(said, axis=0).max() < 0.1  # the middle of all ratings, whatever the area's colour
+    assert min(float(m["sd"].min()) for m in made) > 2.5
 
 
 def test_the_shipped_network_says_mean_and_doubt_on_the_ratings_scale() -> None:

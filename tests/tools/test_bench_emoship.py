@@ -91,7 +91,7 @@ def test_a_frightful_view_frightens_a_doubtful_eye_and_hardly_a_sure_one() -> No
 
 def test_a_view_of_which_nothing_is_known_changes_nothing() -> None:
     eye = np.array([0.2, 0.09, 0.12, 0.25, 0.1, 0.05, 0.19], np.float32)
-    fused, influence = fuse((4.1, 2.4), (1.2, 0.9), eye)
+    fused, influence = fuse((4.4, 3.5), (3.1, 3.1), eye)
     assert influence < 0.01 and (np.argsort(fused) == np.argsort(eye)).all()
 
 

@@ -60,7 +60,7 @@ def measure(folder: Path, looks: int = SERVED) -> dict[str, Any]:
                 f"{folder}: {int(seen.sum())} pictures are of themes the network was trained on, "
                 "too few to cross-validate; leave them out"
             )
-        mean[seen], sd[seen], peer[seen] = cross_validated(known, served=looks)
+        mean[seen], sd[seen], peer[seen], _ = cross_validated(known, served=looks)
     if (~seen).any():
         mean[~seen], sd[~seen] = run(model, scenes.take(~seen), looks)
         peer[~seen] = _peer(scenes, seen, looks)

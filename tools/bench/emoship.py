@@ -170,7 +170,7 @@ def _views(folder: Path) -> Views:
     mean, sd = np.empty_like(scenes.ratings), np.empty_like(scenes.ratings)
     seen = scenes.seen()
     if (seen & fresh).any():
-        mean[seen], sd[seen], _ = cross_validated(scenes.take(seen))
+        mean[seen], sd[seen], *_ = cross_validated(scenes.take(seen))
     if (~seen).any():
         mean[~seen], sd[~seen] = run_affect(affect, scenes.take(~seen))
     return _as_views(mean, sd, scenes, fresh)
