@@ -32,7 +32,8 @@ TOLERANCE = 3e-3
 """The influence is a ratio of roots: where neither view nor eyes move anything, rounding shows in it."""
 COMMAND = (
     "python -m models.train_emoship && python -m export.emoship && beheld bench emoship --eyes DIR "
-    "--scenes DIR --json > FILE && python -m export.emoship --figures FILE"
+    "--scenes DIR --json > FILE && python -m export.emoship --figures FILE && beheld bench emoship --eyes "
+    "DIR --scenes DIR --page CARD"
 )
 CARD = Path(__file__).parents[1] / "docs" / "models" / "emoship.md"
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from device.errors import InputError
 from device.model import Model, load
+from export.card import put_section
 from models.affect_data import Scenes, read_scenes, theme_hash
 from models.emoship_data import (
     AGREEMENT,
@@ -51,8 +52,9 @@ Floats = NDArray[np.float32]
     show_default=True,
     help="Share of pairs whose view agrees with the feeling.",
 )
+@click.option("--page", type=click.Path(path_type=Path), help="Write the figures into this card.")
 @json_option
-def command(eyes: Path, scenes: Path, agreement: float, as_json: bool) -> None:
+def command(eyes: Path, scenes: Path, agreement: float, page: Path | None, as_json: bool) -> None:
     """Seven classes from the eyes alone, the view alone and both; the influence score put to the test.
 
     Nobody recorded eye and view together: the pairs are constructed (`models.emoship_data.construct`), and
@@ -62,7 +64,10 @@ def command(eyes: Path, scenes: Path, agreement: float, as_json: bool) -> None:
     were trained on are left out, and where only the affect network saw a theme, its affect is predicted by a
     refitted one that did not.
     """
-    emit(measure(eyes, scenes, agreement), as_json=as_json, title=f"emoship on {eyes}, {scenes}")
+    found = measure(eyes, scenes, agreement)
+    if page is not None:
+        put_section(page, f"`beheld bench emoship --eyes {eyes.resolve().name}`", found)
+    emit(found, as_json=as_json, title=f"emoship on {eyes}, {scenes}")
 
 
 def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str, Any]:
