@@ -115,6 +115,8 @@ def stages(
     # The analysis of every frame is the always-on variant of comparisons: nothing is left to decide.
     decided = settings.resolution.policy != "off" and not settings.tag.always
     carried = Carried() if decided else None
+    always = settings.resolution.policy == "always"  # everything anew, the embedding included
+    tag = dataclasses.replace(settings.tag, look_change=0.0) if always else settings.tag
     network, why = installed_network(settings.resolution, models.get("resolution"))
     resolution = (
         ()
@@ -136,7 +138,7 @@ def stages(
         *eyes,  # EyeFrame, Pupil -> EmotionEstimate of the eyes alone
         WakeStage(settings.wake),  # -> WakeChange, CameraRequest, MomentStart, MomentEnd
         *resolution,  # SceneFrame -> ResolutionDecision
-        TagStage(models["detector"], models["backbone"], settings.tag, carried),  # -> Tags
+        TagStage(models["detector"], models["backbone"], tag, carried),  # -> Tags
         *fusion,  # EmotionEstimate, Tags -> EmotionEstimate with the view's part
         *(() if header.brings_packets else (encode,)),  # SceneFrame -> ScenePacket
         CaptureStage(header.session_id, header.scene, context, settings.capture),  # -> Moment

@@ -166,9 +166,9 @@ class Learned:
 
     def choose(self, measures: Floats, observation: Floats) -> tuple[int, str]:
         """Raises OutOfRangeError for an observation that is not finite or beyond everything trained on."""
-        if not np.isfinite(observation).all():
-            raise OutOfRangeError("a measure is not a number")
-        if np.abs(observation).max() > LARGEST:
+        if not float(np.abs(observation).max()) <= LARGEST:  # also where it is not a number
+            if not np.isfinite(observation).all():
+                raise OutOfRangeError("a measure is not a number")
             worst = OBSERVED[int(np.abs(observation).argmax())]
             raise OutOfRangeError(f"{worst} is beyond what it was trained on")
         values = self._model.run(observation=observation[None])[self.name][0]

@@ -1,7 +1,7 @@
 """`python -m export.resolution RUNS`: trained resolution policies as the files the glasses run.
 
-`RUNS/shipped-SEED.pt` becomes `device/resolution.toml` and `device/weights/resolution.onnx`, the folds go to
-`models/folds`. Each file is checked against torch through the runner that ships.
+`RUNS/shipped-0.pt` becomes `device/resolution.toml` and `device/weights/resolution.onnx`, the folds of
+every seed go to `models/folds`. Each file is checked against torch through the runner that ships.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from device.resolution_policies import (
     RULES,
 )
 from export.onnx_file import attach, count_macs, count_params, export_torch, parity, torch_reference
-from models.resolution import Both, Policy, Scheduler
+from models.resolution import Both, Flat, Policy, Scheduler
 from models.resolution_set import FOLDS
 
 OUTPUTS = ("learned", "scheduler")
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 
 def rebuilt(saved: Mapping[str, Any]) -> Both:
@@ -52,7 +52,7 @@ def export(checkpoint: Path, rules: Path, path: Path, figures: Mapping[str, Any]
         draft = Path(folder) / "resolution.onnx"
         example = {"observation": torch.zeros(2, len(OBSERVED))}
         free = {name: {0: "frames"} for name in ("observation", *OUTPUTS)}
-        export_torch(both, example, OUTPUTS, draft, dynamic_axes=free)
+        export_torch(Flat(both), example, OUTPUTS, draft, dynamic_axes=free)
         graph = onnx.load(draft)
         spec = ModelSpec(
             name="resolution",
@@ -99,12 +99,10 @@ def export(checkpoint: Path, rules: Path, path: Path, figures: Mapping[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    export(given.runs / f"shipped-{given.seed}.pt", RULES, WEIGHTS / "resolution.onnx", {})
-    for path in sorted(given.runs.glob(f"fold_*-{given.seed}.pt")):
-        name = path.stem.rpartition("-")[0]
-        export(path, FOLDS / f"{name}.toml", FOLDS / f"{name}.onnx", {})
+    export(given.runs / "shipped-0.pt", RULES, WEIGHTS / "resolution.onnx", {})
+    for path in sorted(given.runs.glob("fold_*.pt")):
+        export(path, FOLDS / f"{path.stem}.toml", FOLDS / f"{path.stem}.onnx", {})
 
 
 if __name__ == "__main__":

@@ -15,8 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from device.emulator.settings import EmulatorSettings
+from device.emulator.source import Emulator
 from device.errors import InputError
-from device.types import Pixels
+from device.sources.camera import AlwaysOn
+from device.types import Pixels, SceneFrame
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif", ".m4v", ".mjpeg")
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -95,6 +98,15 @@ def read_clip(path: Path, most_frames: int = MOST_FRAMES) -> Clip:
     if not frames:
         raise InputError(f"{path}: cannot be read as a video")
     return Clip(path.stem, _digest(path), rate_hz if 1 <= rate_hz <= 60 else 30.0, frames)
+
+
+def emulated(seed: int, frames: int = 100) -> Clip:
+    """What the virtual wearer's scene camera sees at ten frames a second, the rate of decisions."""
+    settings = EmulatorSettings(seed=seed, duration_s=frames / 10 + 4, scenario="demo", eyes=False)
+    seen = (v for v in Emulator(settings, AlwaysOn()) if isinstance(v, SceneFrame))
+    kept = [v.pixels for v in seen if v.seq % 3 == 0][:frames]
+    digest = hashlib.sha256(kept[0].tobytes()).hexdigest()[:16]
+    return Clip(f"emulator-{seed}", digest, 10.0, kept)
 
 
 # --- variety for training ------------------------------------------------------------------------

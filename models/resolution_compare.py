@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from device.resolution_policies import LADDER, observe
 from models.resolution_rules import WEIGHTS, fixed_decide, random_decide, rule_decide
 from models.resolution_set import PolicySet
-from models.resolution_table import Table
+from models.resolution_table import OWN, SHIFTED, Table
 from models.resolution_world import (
+    LOOK_CHANGE,
     Costs,
     Decide,
     Floats,
@@ -37,19 +38,25 @@ class Curve:
     """Of one policy: what each level came to on each clip."""
 
     quality: list[NDArray[np.float64]] = field(default_factory=list)
-    """(levels,) a clip."""
+    """(levels, judges) a clip."""
     actions: list[NDArray[np.float64]] = field(default_factory=list)
-    """(levels, actions) a clip."""
+    """(levels, actions + 1) a clip."""
 
     def add(self, played: Played, levels: int) -> None:
         clips = len(played.quality) // levels
-        self.quality += list(played.quality.reshape(levels, clips).T)
+        self.quality += list(played.quality.reshape(levels, clips, -1).transpose(1, 0, 2))
         self.actions += list(played.actions.reshape(levels, clips, -1).transpose(1, 0, 2))
 
-    def points(self, per_action: NDArray[np.float64]) -> list[tuple[float, float]]:
+    def judged(self, judge: int) -> NDArray[np.float64]:
+        """(clips, levels) quality in the eyes of one judge."""
+        return np.array(self.quality)[..., judge]
+
+    def points(
+        self, per_action: NDArray[np.float64], quality: NDArray[np.float64]
+    ) -> list[tuple[float, float]]:
         """(energy in ms a frame, quality) a level; each clip counts alike."""
         energy = (np.mean(self.actions, axis=0) @ per_action).tolist()
-        return list(zip(energy, np.mean(self.quality, axis=0).tolist(), strict=True))
+        return list(zip(energy, quality.mean(axis=0).tolist(), strict=True))
 
 
 def network_decide(chosen: PolicySet, output: str, weight: NDArray[np.float64]) -> Decide:
@@ -87,9 +94,11 @@ def _policies(
     """Policy -> (levels, how to play them all)."""
     weights = np.array(WEIGHTS)
 
-    def at_levels(levels: int, make: Callable[[Ints], Decide]) -> tuple[int, Callable[[], Played]]:
+    def at_levels(
+        levels: int, make: Callable[[Ints], Decide], look_change: float = LOOK_CHANGE
+    ) -> tuple[int, Callable[[], Played]]:
         clip, level = lanes_of(world, levels)
-        return levels, lambda: play(world, clip, make(level))
+        return levels, lambda: play(world, clip, make(level), look_change)
 
     def all_oracles() -> Played:
         rows = [oracle(world, w, costs) for w in WEIGHTS]
@@ -98,7 +107,7 @@ def _policies(
         )
 
     found: dict[str, tuple[int, Callable[[], Played]]] = {
-        f"always_{px}": at_levels(1, lambda level, a=action: _constant(a))  # type: ignore[misc]
+        f"always_{px}": at_levels(1, lambda level, a=action: _constant(a), look_change=0.0)  # type: ignore[misc]
         for action, px in enumerate(LADDER)
         if px
     }
@@ -122,16 +131,59 @@ def _constant(action: int) -> Decide:
 
 
 def summary(found: Mapping[str, Curve], costs: Costs) -> dict[str, Any]:
-    """The figures: operating points at 95 %, energy at each quality, curves."""
-    points = {name: curve.points(_per_action(name, costs)) for name, curve in found.items()}
+    """The figures: operating points at 95 %, energy at each quality, curves; the same once more in the
+    eyes of the second judge, as a share of what he gives always-320."""
+    points = {
+        name: curve.points(_per_action(name, costs), curve.judged(OWN))
+        for name, curve in found.items()
+    }
     points["always"] = points["always_320"]
     policies = {}
     for name, row in points.items():
         level = _nearest(row, 0.95)
         actions = np.mean(found["always_320" if name == "always" else name].actions, axis=0)
-        shares = dict(zip(("reuse", *map(str, LADDER[1:])), actions[level].tolist(), strict=True))
-        policies[name] = {"energy": row[level][0], "quality": row[level][1], "actions": shares}
-    at = {
+        shares = dict(zip(("reuse", *map(str, LADDER[1:])), actions[level].tolist(), strict=False))
+        policies[name] = {
+            "energy": row[level][0],
+            "quality": row[level][1],
+            "actions": shares,
+            "embedded": float(actions[level, -1]),
+        }
+    full = found["always_320"].judged(SHIFTED)
+    shifted = {
+        name: curve.points(_per_action(name, costs), curve.judged(SHIFTED) / full)
+        for name, curve in found.items()
+    }
+    shifted["always"] = shifted["always_320"]
+    at = _at_qualities(points, costs)
+    at_shifted = _at_qualities(shifted, costs)
+    return {
+        "policies": policies,
+        "energy_at_quality": at,
+        "share_at_quality": _shares(at, costs),
+        "second_judge": {
+            "what": "quality against 320 px on the frame shifted by a pixel, always-320 being 1",
+            "always_320_agrees": float(full.mean()),
+            "energy_at_quality": at_shifted,
+            "share_at_quality": _shares(at_shifted, costs),
+            "curves": shifted,
+        },
+        "curves": points,
+        "unit": "CPU ms a frame (medians of this run, one thread; controller and flow counted in)",
+        "cost_ms": {
+            **dict(zip(("reuse", "160", "224", "320"), costs.run_ms, strict=True)),
+            "embedding": costs.embed_ms,
+            "flow": costs.flow_ms,
+            "measure_and_decide": costs.measure_ms,
+        },
+    }
+
+
+Points = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def _at_qualities(points: Points, costs: Costs) -> dict[str, dict[str, float]]:
+    return {
         f"{quality:.2f}": {
             name: energy_at(points[name], quality, costs.full_ms)
             for name in (*KEYED, "random", "difference")
@@ -139,20 +191,12 @@ def summary(found: Mapping[str, Curve], costs: Costs) -> dict[str, Any]:
         }
         for quality in QUALITIES
     }
+
+
+def _shares(at: Mapping[str, Mapping[str, float]], costs: Costs) -> dict[str, dict[str, float]]:
     return {
-        "policies": policies,
-        "energy_at_quality": at,
-        "share_at_quality": {
-            quality: {name: energy / costs.full_ms for name, energy in row.items()}
-            for quality, row in at.items()
-        },
-        "curves": points,
-        "unit": "CPU ms a frame (medians of this run, one thread; controller and flow counted in)",
-        "cost_ms": {
-            **dict(zip(("reuse", "160", "224", "320"), costs.run_ms, strict=True)),
-            "flow": costs.flow_ms,
-            "measure_and_decide": costs.measure_ms,
-        },
+        quality: {name: energy / costs.full_ms for name, energy in row.items()}
+        for quality, row in at.items()
     }
 
 

@@ -11,8 +11,8 @@ hard bounds of the stage are applied to the action before it takes effect.
 
 `keys=True` is the budgeted key scheduler in the manner of the RL key-frame paper: two actions (reuse, run at
 320), reward only for keys (what the key gains over reuse on its frame), the end of the episode when the
-share of keys exceeds the budget. What it sees is deviation, the distance to the last key, the key share and
-the budget (in the place of the weight).
+share of keys (over the last two seconds, as it is observed) exceeds the budget. What it sees is
+deviation, the distance to the last key, the key share and the budget (in the place of the weight).
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from device.resolution_policies import FULL, LADDER, LARGEST, OBSERVED, Floats, observe
-from models.resolution import KEY_SEEN
+from models.resolution import KEY_SEEN, LARGEST_BUDGET, LEAST_BUDGET
+from models.resolution_table import OWN
 from models.resolution_world import Costs, Ints, Lanes, World, price
 
 EPISODE_FRAMES = 96
-LEAST_BUDGET, LARGEST_BUDGET = 0.04, 0.7
-WARM_FRAMES = 8
-"""The budget is not held against the first few frames."""
 
 _KEY_MASK = np.array([name in KEY_SEEN for name in OBSERVED], np.float32)
 
@@ -62,8 +60,6 @@ class Episodes:
         self.state = Lanes(world, blank, blank)
         self.weight = np.zeros(lanes)
         self._end = blank.copy()
-        self._begun = blank.copy()
-        self._runs = np.zeros(lanes)
         self.begin(np.ones(lanes, bool))
 
     def begin(self, which: NDArray[np.bool_]) -> None:
@@ -74,11 +70,11 @@ class Episodes:
         clip = self._rng.integers(0, len(self.world.frames), count)
         length = np.minimum(EPISODE_FRAMES, self.world.frames[clip])
         start = (self._rng.random(count) * (self.world.frames[clip] - length + 1)).astype(np.intp)
-        s = self.state
-        s.clip[which], s.at[which], s.ran[which] = clip, start + 1, start
-        s.size[which], s.share[which] = FULL - 1, self._rng.random(count) * 0.6
-        self.weight[which] = self._rng.random(count)
-        self._begun[which], self._end[which], self._runs[which] = start, start + length, 1
+        weight = self._rng.random(count)
+        most = budget(weight) if self.keys else np.float64(0.6)
+        share = (self._rng.random(count) * most).astype(np.float32)
+        self.state.begin(which, clip, start, share)
+        self.weight[which], self._end[which] = weight, start + length
 
     def observe(self) -> Floats:
         """(B, len(OBSERVED)) before the decision."""
@@ -91,17 +87,14 @@ class Episodes:
         state = self.state
         measures = state.measures()
         taken = state.bounded(measures, actions)
-        rows = self.world.rows(state.clip, state.ran, state.size, state.at - state.ran)
-        reused = self.world.quality[rows]
-        quality = state.step(taken)
-        self._runs += taken > 0
+        reused = state.quality()[:, OWN]
+        quality = state.step(taken)[:, OWN]
         over = state.at >= self._end
         if not self.keys:
-            return quality - price(self.weight) * self._energy[taken], over
+            spent = self._energy[taken] + self._energy[-1] * state.embedded
+            return quality - price(self.weight) * spent, over
         reward = np.where(taken > 0, quality - reused, 0.0)
-        frames = state.at - self._begun
-        spent = (self._runs / np.maximum(1, frames) > budget(self.weight)) & (frames > WARM_FRAMES)
-        return reward, over | spent
+        return reward, over | (state.share > budget(self.weight))
 
 
 class ResolutionEnv(gym.Env[Floats, int]):
@@ -163,6 +156,7 @@ class ResolutionVecEnv(VecEnv):  # type: ignore[misc]
             state = self._lanes.state
             state.at = np.minimum(state.at, self._lanes.world.frames[state.clip] - 1)
             state.ran = np.minimum(state.ran, state.at)
+            state.looked = np.minimum(state.looked, state.at)
             last = self._lanes.observe()
             for lane in np.flatnonzero(over):
                 infos[lane]["terminal_observation"] = last[lane]

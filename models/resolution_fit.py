@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from device.resolution_policies import SCALES, Rule, observe
-from models.resolution import PARAMETERS, RUNS, SUMMED, Policy, preferences
+from models.resolution import PARAMETERS, RUNS, SUMMED, Members, Policy
 from models.resolution_rules import WEIGHTS
-from models.resolution_table import Table
+from models.resolution_table import OWN, Table
 from models.resolution_world import Costs, Decide, Floats, Ints, World, play, price
 
 ABSENT = -3.5
@@ -101,14 +101,14 @@ def worth(
         for a in np.meshgrid(np.arange(count), np.arange(levels), np.arange(clips), indexing="ij")
     )
     weight = np.array(WEIGHTS)[level]
-    numbers = candidates[who]
+    members = Members(candidates[who], weight)
 
     def decide(measures: Floats, _share: Floats, _lanes: Ints) -> Ints:
-        return preferences(numbers, observe(measures, 0.0, weight))
+        return members(measures)
 
     played = play(world, clip, decide)
     share = played.energy_ms(costs.per_action("seeing")) / costs.full_ms
-    gain = played.quality - price(weight) * share
+    gain = played.quality[:, OWN] - price(weight) * share
     if balance:
         gain = gain / np.sqrt(price(weight))
     return np.asarray(gain.reshape(count, -1).mean(axis=1))

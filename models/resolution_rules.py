@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from device.carry import MEASURES
 from device.resolution_policies import FULL, LADDER, SCALES, Rule
+from models.resolution_table import OWN
 from models.resolution_world import (
     Costs,
     Decide,
@@ -61,7 +62,7 @@ def objective(
     clip, policy = lanes_of(world, len(rules))
     played = play(world, clip, rule_decide(rules, policy))
     share = played.energy_ms(costs.per_action("seeing")) / costs.full_ms
-    return by_policy(played.quality - float(price(weight)) * share, len(rules))
+    return by_policy(played.quality[:, OWN] - float(price(weight)) * share, len(rules))
 
 
 def tune(

@@ -14,7 +14,7 @@ from models.resolution_table import Table
 from models.resolution_world import Costs, World
 
 LANES, ROLLOUT = 128, 32
-GAMMA = 0.95
+GAMMA = 0.98
 
 
 def train_scheduler(
@@ -22,7 +22,7 @@ def train_scheduler(
     costs: Costs,
     *,
     seed: int = 0,
-    steps: int = 80_000,
+    steps: int = 400_000,
     done: Callable[[int], None] = lambda n: None,
 ) -> Scheduler:
     """Train on tables; `done` is told how many steps are behind."""

@@ -1,7 +1,7 @@
 """Everything tuned on one set of videos: rules in a TOML file, networks in an ONNX file beside it.
 
-Three sets are kept. The shipped one (`device/resolution.toml`, `device/weights/resolution.onnx`) has seen
-every open video. Two fold sets (`models/folds/`) have seen half each. A set lists the fingerprints of its
+The shipped set (`device/resolution.toml`, `device/weights/resolution.onnx`) has seen every open video.
+The fold sets (`models/folds/FOLD-SEED`) have seen half each, once a seed. A set lists the fingerprints of its
 videos, so a bench can ask for one that has never seen a clip.
 """
 
@@ -50,6 +50,13 @@ def sets() -> list[PolicySet]:
     found = [read_set("shipped", RULES, WEIGHTS / "resolution.onnx")]
     folds = sorted(FOLDS.glob("*.toml"))
     return [*found, *(read_set(path.stem, path, path.with_suffix(".onnx")) for path in folds)]
+
+
+def by_seed(known: Iterable[PolicySet]) -> list[list[PolicySet]]:
+    """For each seed the shipped set and the folds of that seed."""
+    shipped, *folds = known
+    seeds = sorted({s.name.rpartition("-")[2] for s in folds})
+    return [[shipped, *(s for s in folds if s.name.endswith(f"-{seed}"))] for seed in seeds]
 
 
 def unseen_by(fingerprint: str, known: Iterable[PolicySet]) -> PolicySet | None:

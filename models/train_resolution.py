@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from device.model import load
 from device.resolution_policies import Rule
 from models.resolution import Both
-from models.resolution_clips import Clip, clip_paths, read_clip, varied
+from models.resolution_clips import Clip, clip_paths, emulated, read_clip, varied
 from models.resolution_fit import FitSettings, fit_policy
 from models.resolution_rules import FAMILIES, tune
 from models.resolution_scheduler import train_scheduler
@@ -42,17 +43,24 @@ MORE = (
     "gaze_lund2013_dev",
     "rec_pupilcore_vedb_capture/world.mp4",
     "scene_gaze_mobilegazemapping/worldCamera.mp4",
+    "rec_neon_pupillabs/Neon Scene Camera v1 ps1.mp4",
 )
 """Only ever trained on, in every set."""
-FRAMES, VARIANT_FRAMES = 150, 60
+EMULATED = (9300, 9301, 9302, 9303)
+"""Seeds of the virtual wearer, trained on in every set as well."""
+FRAMES, VARIANT_FRAMES = 120, 60
+VIRTUAL = "emulator"
+SEEDS = 3
+VARIANTS = 1
+"""Of the sets by which figures on open videos are measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResolution:
     seed: int = 0
-    variants: int = 1
+    variants: int = VARIANTS
     """Of each clip, besides itself."""
-    scheduler_steps: int = 80_000
+    scheduler_steps: int = 250_000
     fit: FitSettings = field(default_factory=FitSettings)
 
 
@@ -103,19 +111,24 @@ def train_set(
 
 
 def tables_of(paths: Iterable[Path], cache: Path, variants: int) -> Iterator[Table]:
-    """Tables of clips and of their variants, from the cache where they are there already."""
+    """Tables of clips and of their variants, from the cache where they are there already.
+
+    Those of the clips themselves are what `beheld bench resolution --tables CACHE` would make.
+    """
     builder: TableBuilder | None = None
     cache.mkdir(parents=True, exist_ok=True)
     for path in paths:
-        clip: Clip | None = None
+        virtual = path.name.startswith(VIRTUAL)
+        clip = emulated(int(path.suffix[1:])) if virtual else read_clip(path, FRAMES * 2)
         for number in range(variants + 1):
-            kept = cache / f"{path.stem}{'~' * (number > 0)}{number or ''}.npz"
+            made = _variant(clip, number)
+            mark = f"~{number}" if number else ""
+            kept = cache / f"{clip.fingerprint}-{len(made.frames)}{mark}.npz"
             if not kept.exists():
                 builder = builder or TableBuilder(load("detector"), load("backbone"))
-                clip = clip or read_clip(path, FRAMES * 2)
-                table = builder.build(_variant(clip, number))
+                table = builder.build(made, twice=number == 0)
                 table.save(kept)
-                print(f"{kept.stem}: {table.frames} frames", flush=True)
+                print(f"{made.name}: {table.frames} frames", flush=True)
             yield Table.read(kept)
 
 
@@ -156,24 +169,27 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=Path, default=Path("runs/resolution_tables"))
     parser.add_argument("--out", type=Path, default=Path("runs/resolution"))
-    parser.add_argument("--variants", type=int, default=TrainResolution.variants)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="train this set alone: shipped, fold_a or fold_b")
+    parser.add_argument("--variants", type=int, default=VARIANTS)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--only", help="train this set alone: shipped, fold_a or fold_b; or tables")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    settings = TrainResolution(
-        seed=given.seed, variants=given.variants, fit=FitSettings(seed=given.seed)
-    )
     judged = list(tables_of(places(VIDEOS, given.data), given.cache, given.variants))
-    more = list(tables_of(places(MORE, given.data), given.cache, given.variants))
+    others = [*places(MORE, given.data), *(Path(f"{VIRTUAL}.{seed}") for seed in EMULATED)]
+    more = list(tables_of(others, given.cache, given.variants))
     costs = Costs.of([t for t in judged if not t.name.endswith("~")])
     apart: dict[str, frozenset[str]] = {"shipped": frozenset(), **folds(judged)}
-    for name, unseen in apart.items():
-        if given.only in (None, name):
+    for seed in range(given.seeds):
+        settings = TrainResolution(seed=seed, variants=given.variants, fit=FitSettings(seed=seed))
+        for name, unseen in apart.items():
+            if given.only not in (None, name) or (name == "shipped" and seed):
+                continue
             mine = [t for t in (*judged, *more) if t.fingerprint not in unseen]
-            print(f"{name}: {len(mine)} clips", flush=True)
+            started = time.monotonic()
             trained = train_set(mine, costs, settings)
-            trained.save(given.out / f"{name}-{given.seed}.pt")
+            trained.save(given.out / f"{name}-{seed}.pt")
+            took_s = time.monotonic() - started
+            print(f"{name}, seed {seed}: {len(mine)} clips, {took_s:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from device.backbone import Backbone
+import numpy as np
+from numpy.typing import NDArray
+
+from device.backbone import Backbone, RegionView, thumbnail, unlike
 from device.carry import Carried
 from device.detection import SIZES_PX, Detection, Detector, corners, overlaps
 from device.model import Model
@@ -46,6 +49,9 @@ class TagSettings:
     whole_every: int = 0
     """Every so many-th analysis the backbone looks at the whole view in place of the region, which is how
     the scene's affect is known without a second run of it; 0: never. The emotion stage sets it to its own."""
+    look_change: float = 0.05
+    """Where a resolution controller decides, the attended region is embedded anew only once it has come to
+    look so different: half the mean squared difference of thumbnails, 0 to 2. 0: at each analysis."""
     min_probability: float = 0.4
     """Detections less probable are dropped."""
     min_word_probability: float = 0.6
@@ -56,6 +62,8 @@ class TagSettings:
             raise ValueError(f"tag.size_px is {self.size_px}; one of {SIZES_PX}")
         if not self.every_ms > 0:
             raise ValueError("tag.every_ms must be above zero")
+        if not 0 <= self.look_change <= 2:
+            raise ValueError("tag.look_change must be 0 to 2")
 
 
 class TagStage:
@@ -81,6 +89,7 @@ class TagStage:
         self._region: Region | None = None
         self._decision: ResolutionDecision | None = None
         self._last: Tags | None = None
+        self._look: Look | None = None  # behind the embedding of the last result
         self._frame: SceneFrame | None = None
         self._waiting = False  # the newest frame has been offered, but not yet judged
 
@@ -109,7 +118,7 @@ class TagStage:
                     yield from self._analyse(self._frame, self._size_px(self._frame))
                 self._open = True
             case MomentEnd():
-                self._open, self._waiting, self._last = False, False, None
+                self._open, self._waiting, self._last, self._look = False, False, None, None
                 self._analysed = 0
                 self._carried.reset()
 
@@ -164,7 +173,12 @@ class TagStage:
         self._analysed += 1
         # The region comes first: names and search live on it.
         before = self._last if every and self._analysed % every == 2 % every else None
-        self._last = self._analysis.run(frame, size_px, place, before)
+        found = self._analysis.find(frame, size_px, place)
+        if before is not None:
+            self._last = self._analysis.whole(frame, found, before)
+        else:
+            self._look = self._analysis.look(frame, found, self._look if self._controlled else None)
+            self._last = self._analysis.tags(frame, found, self._look.view)
         self._carried.push(frame)
         self._carried.begin(
             frame.t_ns,
@@ -177,43 +191,98 @@ class TagStage:
         return (self._last,)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What the detector says of a frame."""
+
+    things: list[Detection]
+    attended: int | None
+    """Which of them is attended to."""
+    region: Region
+    """Its box, or the attended place where there is none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What the backbone says of a region, and what that looked like."""
+
+    view: RegionView
+    shown: NDArray[np.float32]
+
+
 class Analysis:
-    """One run of the scene analysis: things, which of them is attended, the region's embedding."""
+    """The scene analysis in its parts: things, which of them is attended, the region's embedding."""
 
     def __init__(self, detector: Model, backbone: Model, settings: TagSettings) -> None:
         self._settings = settings
         self._detector = Detector(detector, min_probability=settings.min_probability)
         self._backbone = Backbone(backbone, padding=settings.padding, smallest=settings.smallest)
 
-    def run(
-        self, frame: SceneFrame, size_px: int, place: Region, before: Tags | None = None
-    ) -> Tags:
-        """Analyse a frame at `size_px`; `place` is the attended part of it.
+    def run(self, frame: SceneFrame, size_px: int, place: Region) -> Tags:
+        """All of it, nothing kept; `place` is the attended part of the frame."""
+        found = self.find(frame, size_px, place)
+        return self.tags(frame, found, self.look(frame, found).view)
 
-        With `before`, the backbone looks at the whole view and the region's embedding is kept from then.
-        """
-        found = self._detector.detect(frame.pixels, size_px)
-        attended = attended_thing(found, place, self._settings.near)
-        region = found[attended].region if attended is not None else place
-        everything = Region(left=0.0, top=0.0, right=1.0, bottom=1.0)
-        view = self._backbone.view(frame.pixels, region if before is None else everything)
-        tags = [
-            Tag(name=d.name, probability=d.probability, region=d.region, attended=i == attended)
-            for i, d in enumerate(found)
-        ]
+    def find(self, frame: SceneFrame, size_px: int, place: Region) -> Found:
+        """The detector's part."""
+        things = self._detector.detect(frame.pixels, size_px)
+        attended = attended_thing(things, place, self._settings.near)
+        return Found(things, attended, place if attended is None else things[attended].region)
+
+    def look(self, frame: SceneFrame, found: Found, kept: Look | None = None) -> Look:
+        """The backbone's part: `kept` itself where the region still looks as it did then."""
+        if kept is None or not self._settings.look_change:
+            return Look(self.embed(frame, found), self.shown(frame, found))
+        shown = self.shown(frame, found)
+        if unlike(shown, kept.shown) < self._settings.look_change:
+            return kept
+        return Look(self.embed(frame, found), shown)
+
+    def embed(self, frame: SceneFrame, found: Found) -> RegionView:
+        """The attended region's embedding and names."""
+        return self._backbone.view(frame.pixels, found.region)
+
+    def shown(self, frame: SceneFrame, found: Found) -> NDArray[np.float32]:
+        """What the attended region looks like."""
+        s = self._settings
+        return thumbnail(frame.pixels, found.region, s.padding, s.smallest)
+
+    def tags(self, frame: SceneFrame, found: Found, view: RegionView) -> Tags:
+        """The result, with the region's view."""
+        tags = _named(found)
         word, probability = view.words[0]
         sure = probability >= self._settings.min_word_probability
-        if attended is None and sure and before is None:
-            tags.append(Tag(name=word, probability=probability, region=region, attended=True))
+        if found.attended is None and sure:
+            tags.append(Tag(name=word, probability=probability, region=found.region, attended=True))
         return Tags(
             t_ns=frame.t_ns,
             tags=tuple(tags),
-            region=region,
-            embedding=view.embedding if before is None else before.embedding,
+            region=found.region,
+            embedding=view.embedding,
             logits=view.logits,
-            whole=None if before is None else view.embedding,
             word=word if sure else None,
         )
+
+    def whole(self, frame: SceneFrame, found: Found, before: Tags) -> Tags:
+        """The result where the backbone looks at the whole view; the region's embedding is kept."""
+        view = self._backbone.view(frame.pixels, Region(left=0.0, top=0.0, right=1.0, bottom=1.0))
+        word, probability = view.words[0]
+        return Tags(
+            t_ns=frame.t_ns,
+            tags=tuple(_named(found)),
+            region=found.region,
+            embedding=before.embedding,
+            logits=view.logits,
+            whole=view.embedding,
+            word=word if probability >= self._settings.min_word_probability else None,
+        )
+
+
+def _named(found: Found) -> list[Tag]:
+    return [
+        Tag(name=d.name, probability=d.probability, region=d.region, attended=i == found.attended)
+        for i, d in enumerate(found.things)
+    ]
 
 
 def attended_thing(found: list[Detection], place: Region, near: float) -> int | None:

@@ -12,6 +12,7 @@ from device.carry import MEASURES, Carried
 from device.errors import ConfigError
 from device.resolution_policies import (
     LADDER,
+    OBSERVATION_VERSION,
     OBSERVED,
     Fixed,
     observe,
@@ -191,7 +192,7 @@ def test_rules_of_another_observation_version_are_refused(tmp_path: object) -> N
     with pytest.raises(ConfigError, match="version 99"):
         read_rules("trigger", path)
     for wrong in ("nonsense = 1", "age_s = -1", "age_s = 1\nsize_px = 300", ""):
-        path.write_text(f"observation = 1\n[[trigger]]\n{wrong}\n")
+        path.write_text(f"observation = {OBSERVATION_VERSION}\n[[trigger]]\n{wrong}\n")
         with pytest.raises(ConfigError, match=r"\[\[trigger\]\]"):
             read_rules("trigger", path)
 

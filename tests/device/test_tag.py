@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from device.backbone import crop
+from device.backbone import RegionView, crop, thumbnail, unlike
+from device.carry import Carried
 from device.detection import Detection
 from device.emulator.things import photograph
 from device.model import load
@@ -165,3 +166,53 @@ def test_it_stays_silent_where_neither_has_a_name() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"tag\."):
         TagSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("look_change", "embedded"), [(0.05, [0, 3]), (0.0, [0, 1, 2, 3])])
+def test_under_a_controller_a_region_is_embedded_anew_once_it_looks_different(
+    look_change: float, embedded: list[int]
+) -> None:
+    settings = TagSettings(look_change=look_change)
+    tag = TagStage(load("detector"), load("backbone"), settings, Carried())
+    backbone, looked = tag._analysis._backbone, []
+    view = backbone.view
+
+    def counted(pixels: Pixels, region: Region) -> RegionView:
+        looked.append(tag._frame.seq if tag._frame else -1)
+        return view(pixels, region)
+
+    backbone.view = counted  # type: ignore[method-assign,assignment]
+    made: list[Tags] = []
+    push(tag, attention(0, CAT), MomentStart(t_ns=0, reason="attention"))
+    pictures = [scene(), scene(2), scene(3), scene()[::-1].copy()]
+    for number, pixels in enumerate(pictures):
+        t_ns = number * 100 * MS
+        decision = ResolutionDecision(t_ns=t_ns, scale_px=320, reuse=False, why="test")
+        made += push(tag, SceneFrame(t_ns=t_ns, seq=number, pixels=pixels), decision)
+    assert looked == embedded
+    kept = np.array_equal(made[0].embedding, made[1].embedding)
+    assert kept == (1 not in embedded)
+    assert [t.reused for t in made] == [False] * 4  # boxes and names are always new
+
+
+def test_another_moment_begins_with_an_embedding_of_its_own() -> None:
+    tag = TagStage(load("detector"), load("backbone"), TagSettings(), Carried())
+    made = []
+    for number in range(2):
+        t_ns = number * 1000 * MS
+        frame = SceneFrame(t_ns=t_ns, seq=number, pixels=scene(2 * number))
+        push(tag, frame, attention(t_ns // MS, CAT))
+        made += push(tag, MomentStart(t_ns=t_ns, reason="attention"))
+        push(tag, MomentEnd(t_ns=t_ns + 1, reason="over"))
+    assert not np.array_equal(made[0].embedding, made[1].embedding)
+
+
+def test_thumbnails_tell_a_thing_from_its_like_and_from_flat_noise() -> None:
+    one, moved, other = scene(), scene(1), scene()[::-1]
+    shown = [thumbnail(picture, CAT, 0.1, 0.08) for picture in (one, moved, other)]
+    assert unlike(shown[0], shown[0]) == 0
+    assert unlike(shown[0], shown[1]) < 0.05 < 0.3 < unlike(shown[0], shown[2])
+    rng = np.random.default_rng(0)
+    walls = [np.clip(rng.normal(90, 3, (480, 640, 3)), 0, 255).astype(np.uint8) for _ in range(2)]
+    flat = [thumbnail(wall, CAT, 0.1, 0.08) for wall in walls]
+    assert unlike(*flat) < 0.05

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 
 from device.carry import MEASURES, Carried
@@ -18,10 +19,11 @@ from device.resolution_policies import FULL, LADDER, observe
 from device.stages.resolution import ResolutionSettings, ResolutionStage
 from device.stages.tag import TagSettings, TagStage
 from device.types import Attention, MomentStart, Pixels, Region, SceneFrame, Tags
+from models.resolution import CONTEXT, PARAMETERS, SUMMED, Both, Flat, Members, Policy, Scheduler
 from models.resolution_clips import Clip, clip_paths, clips_in, read_clip, varied
 from models.resolution_env import ResolutionEnv, ResolutionVecEnv
 from models.resolution_rules import fixed_decide
-from models.resolution_table import Table, TableBuilder
+from models.resolution_table import OWN, SHIFTED, Table, TableBuilder
 from models.resolution_world import Costs, World, by_policy, energy_at, lanes_of, oracle, play
 
 FRAMES = 14
@@ -56,18 +58,39 @@ def made(frames: int = 60, seed: int = 0, name: str = "made") -> Table:
     age = np.arange(ages + 1)
     measures = rng.uniform(0, 0.2, (frames, 3, ages + 1, len(MEASURES))).astype(np.float32)
     measures[..., MEASURES.index("age_s")] = age / 30
-    parts = np.ones((frames, 3, ages + 1, 2), np.float32)
-    parts -= np.array([0.2, 0.1, 0.0])[:, None, None]
-    parts -= (age * 0.02)[None, None, :, None]
-    costs = {"run_160": 12.0, "run_224": 15.0, "run_320": 20.0, "flow": 1.0, "measure": 0.03}
-    return Table(name, f"{seed:016x}", 30.0, measures, parts.clip(0, 1), costs)
+    less = np.array([0.2, 0.1, 0.0], np.float32)
+    tags = np.ones((frames, 3, ages + 1, 2), np.float32) - less[:, None, None]
+    tags -= (age * 0.02)[None, None, :, None]
+    apart = np.abs(np.arange(frames)[:, None] - np.arange(frames)).astype(np.float32)
+    cosines = np.clip(1 - less[None, :, None] - 0.02 * apart[:, None], 0, 1)
+    looks = np.broadcast_to(apart[:, None, :, None] * 0.03, (frames, 3, frames, 3))
+    costs = {"run_160": 6.0, "run_224": 9.0, "run_320": 14.0, "embed": 6.0, "flow": 1.0}
+    return Table(
+        name,
+        f"{seed:016x}",
+        30.0,
+        measures,
+        tags.clip(0, 1),
+        np.stack([cosines] * 2, axis=-1),
+        looks,
+        {**costs, "measure": 0.03},
+    )
 
 
 def test_a_run_at_320_is_the_measure_of_itself_and_age_never_helps_on_average(table: Table) -> None:
-    assert table.quality[:, 2, 0] == pytest.approx(1.0, abs=1e-5)
-    assert table.quality.min() >= 0 and table.quality.max() <= 1 + 1e-6
-    fresh, old = table.quality[:3, 2, 0].mean(), table.quality[:3, 2, 8].mean()
-    assert old < fresh
+    at = np.arange(table.frames)
+    assert table.tags[:, 2, 0, OWN] == pytest.approx(1.0, abs=1e-5)
+    assert table.cosines[at, 2, at, OWN] == pytest.approx(1.0, abs=1e-3)
+    assert table.tags.min() >= 0 and table.tags.max() <= 1 + 1e-6
+    assert table.tags[:3, 2, 8, OWN].mean() <= table.tags[:3, 2, 0, OWN].mean()
+    assert table.cosines[0, 2, 8, OWN] < 1
+    assert table.looks[at, 2, at, 2] == pytest.approx(0, abs=1e-5)
+
+
+def test_the_second_judge_sees_the_same_scene_with_other_noise(table: Table) -> None:
+    at = np.arange(table.frames)
+    cosines = table.cosines[at, 2, at]
+    assert cosines[:, SHIFTED].min() > 0.8 and cosines[:, SHIFTED].mean() < 0.9999
 
 
 def test_a_table_survives_its_file(table: Table, tmp_path: Path) -> None:
@@ -75,6 +98,8 @@ def test_a_table_survives_its_file(table: Table, tmp_path: Path) -> None:
     again = Table.read(tmp_path / "t.npz")
     assert (again.name, again.fingerprint, again.rate_hz) == ("cat", "00000000000000aa", 15.0)
     assert np.array_equal(again.measures, table.measures)
+    assert again.cosines == pytest.approx(table.cosines, abs=1e-3)
+    assert again.looks == pytest.approx(table.looks, rel=1e-3, abs=1e-3)
     assert again.cost_ms == pytest.approx(table.cost_ms)
 
 
@@ -180,11 +205,12 @@ def test_the_oracle_is_better_than_any_interval_and_knows_the_price() -> None:
     clip, policy = lanes_of(world, len(every))
     played = play(world, clip, fixed_decide(every, policy))
     points = zip(
-        by_policy(played.energy_ms(blind), len(every)), by_policy(played.quality, len(every))
+        by_policy(played.energy_ms(blind), len(every)),
+        by_policy(played.quality[:, OWN], len(every)),
     )
     fixed = energy_at([(float(e), float(q)) for e, q in points], 0.95, costs.full_ms)
     rows = [oracle(world, w, costs) for w in np.linspace(0, 1, 9)]
-    best = [(float(r.energy_ms(blind).mean()), float(r.quality.mean())) for r in rows]
+    best = [(float(r.energy_ms(blind).mean()), float(r.quality[:, OWN].mean())) for r in rows]
     assert energy_at(best, 0.95, costs.full_ms) <= fixed * 1.02
     assert [q for _, q in best] == sorted((q for _, q in best), reverse=True)
 
@@ -226,3 +252,25 @@ def test_what_is_no_clip_is_refused_plainly(tmp_path: Path) -> None:
     bad.write_bytes(b"no video at all")
     with pytest.raises(InputError, match="cannot be read as a video"):
         read_clip(bad)
+
+
+def test_a_policy_is_the_same_searched_averaged_and_exported() -> None:
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(0, 0.5, (2, PARAMETERS))
+    numbers[:, : len(SUMMED)] -= 4.7
+    numbers[:, 3 * len(SUMMED) :][:, : len(CONTEXT)] *= 0.1
+    measures = rng.uniform(0, 0.4, (400, len(MEASURES))).astype(np.float32)
+    weight = rng.random(400)
+    observed = torch.from_numpy(observe(measures, 0.3, weight))
+    for member in numbers:
+        one = Policy(1)
+        one.parameters_of.copy_(torch.from_numpy(member[None]))
+        searched = Members(np.tile(member, (400, 1)), weight)(measures)
+        assert 0.02 < (searched > 0).mean() < 0.98
+        assert (one(observed).argmax(dim=1).numpy() == searched).mean() > 0.99
+    pair = Policy(2)
+    pair.parameters_of.copy_(torch.from_numpy(numbers))
+    both = Both(pair, Scheduler()).eval()
+    flat = Flat(both)(observed)
+    for output, values in both(observed).items():
+        assert flat[output].detach().numpy() == pytest.approx(values.detach().numpy(), abs=1e-4)

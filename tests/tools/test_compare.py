@@ -201,3 +201,16 @@ def test_bad_input_is_one_plain_line_and_exit_code_two(
     assert left.value.code == 2 and message in errors
     if "Usage" not in errors:
         assert len(errors.splitlines()) == 1, errors
+
+
+@pytest.mark.parametrize("policy", ["trigger", "learned"])
+def test_the_controller_keeps_every_moment_and_invents_none(
+    session: Path, tmp_path: Path, policy: str
+) -> None:
+    found, _ = compare(session, tmp_path / "p.html", "--policy", "always", "--policy", policy)
+    moments = found["moments"]
+    assert moments["both"] >= 0.95 * moments["a"] > 0 and found["gained"] == []
+    assert moments["b"] == moments["both"]
+    reused = found["b"]["decisions"]["reuse"]
+    assert reused > 0 and "reuse" not in found["a"]["decisions"]
+    assert found["joules"]["b"] < found["joules"]["a"]

@@ -16,7 +16,7 @@ from device.model import load
 from device.resolution_policies import OBSERVED, Learned, observe
 from models.resolution_clips import SHORTEST, clip_paths, read_clip
 from models.resolution_compare import curves, summary
-from models.resolution_set import PolicySet, sets, unseen_by
+from models.resolution_set import PolicySet, by_seed, sets, unseen_by
 from models.resolution_table import Table, TableBuilder
 from models.resolution_world import Costs
 from tools.output import emit, json_option, progress
@@ -49,7 +49,8 @@ def command(
     """Energy and quality of every policy on videos it was not tuned on.
 
     Every frame is analysed at each size with the networks that ship and carried along by flow, so each
-    policy can be played exactly. Quality 1 is a run at 320 px on every frame. A clip that the shipped
+    policy can be played exactly. Quality 1 is a run at 320 px on every frame; a second judge, who sees the
+    frame shifted by a pixel, tells the detector's noise from what a policy loses. A clip that the shipped
     policies were tuned on (told by its fingerprint) is played with those of a fold that never saw it;
     one that every fold saw is left out and named.
     """
@@ -64,28 +65,42 @@ def command(
 
 
 def measure(data: Sequence[Path], frames: int, kept: Path | None = None) -> dict[str, Any]:
-    """All figures of the folders together; where several policy sets judge, those of each as well."""
-    known = sets()
-    groups, seen = grouped(build(data, frames, kept), known)
-    tables = [table for _, mine in groups for table in mine]
-    if not tables:
+    """All figures of the folders together, with the policies of the first seed; where fold sets judge,
+    those of each fold and seed as well."""
+    tables = build(data, frames, kept)
+    seeds = by_seed(sets())
+    groups, seen = grouped(tables, seeds[0])
+    if not groups:
         raise InputError(
             f"{', '.join(map(str, data))}: every clip was used in training ({', '.join(seen)})"
         )
-    costs = Costs.of(tables)
+    costs = Costs.of([table for _, mine in groups for table in mine])
     with progress("policies", None) as done:
         result = summary(curves(groups, costs, done), costs)
     result["clips"] = {
-        t.name: {"frames": t.frames, "policies": s.name} for s, mine in groups for t in mine
+        t.name: {"frames": t.frames, "policies": s.name.rpartition("-")[0] or s.name}
+        for s, mine in groups
+        for t in mine
     }
     result["left_out"] = seen
-    result["by_set"] = {
-        group[0].name: summary(curves([group], costs), costs)["share_at_quality"]
-        for group in groups
-        if len(groups) > 1
-    }
-    result |= decision_cost(known[0])
+    result["by_set"] = by_set(tables, seeds, costs) if len(groups) > 1 else {}
+    result |= decision_cost(seeds[0][0])
     return result
+
+
+def by_set(
+    tables: Sequence[Table], seeds: Sequence[Sequence[PolicySet]], costs: Costs
+) -> dict[str, Any]:
+    """Share of always-320 at each quality of every fold and seed: {set: {judge: {quality: {policy}}}}."""
+    found = {}
+    for known in seeds:
+        for chosen, mine in grouped(tables, known)[0]:
+            figures = summary(curves([(chosen, mine)], costs), costs)
+            found[chosen.name] = {
+                "share_at_quality": figures["share_at_quality"],
+                "second_judge": figures["second_judge"]["share_at_quality"],
+            }
+    return found
 
 
 def build(data: Sequence[Path], frames: int, kept: Path | None = None) -> list[Table]:
