@@ -53,7 +53,7 @@ class SyncSettings:
     longest_wait_s: float = 900.0
     keep_after_receipt: bool = False
     """Leave receipted snippets on the glasses."""
-    chunk_kb: int = 4096
+    chunk_kb: int = 8192
     """Bytes of one request; a cut costs at most what was not yet on the server's disk."""
 
 

@@ -88,7 +88,7 @@ class Uplink:
         *,
         transport: httpx.BaseTransport | None = None,
         timeout_s: float = 30.0,
-        chunk_bytes: int = 4 << 20,
+        chunk_bytes: int = 8 << 20,
     ) -> None:
         self._credentials = credentials
         self._chunk_bytes = chunk_bytes

@@ -89,11 +89,13 @@ def command(
     `snippets_per_s` is the whole way of a 4 KiB snippet to its signed receipt.
     """
     require(page, "server")
+    load = os.getloadavg()[0]
     folder = Path(tempfile.mkdtemp(prefix="beheld-bench-server-"))
     try:
         with running(folder) as targets:
             result = uploads(targets, rounds, small, large, connections)
             result["memory_mb"] = memory(targets["beheld"])  # type: ignore[arg-type]
+        result["load_before"] = round(load, 1)
         result["page"] = page_load() if browser else None
         result["search_p95_ms"] = latencies() if search else None
     finally:

@@ -58,6 +58,7 @@ def write_uploads(found: Mapping[str, Any], page: Path) -> None:
         table(header, lines),
         "Ours as a multiple of theirs, in the same run:",
         table(["", "connections", "4 KiB files/s", "MB/s"], ratios),
+        f"Processes that wanted one of the cores when it began: {found['load_before']}.",
         f"{whole} Memory of the server, MiB: {memory}.",
     ]
     if found["page"] is not None:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from device.identity import MANIFEST, Credentials, Identity, pair
+from device.sync import SyncSettings
 from tools.bench.bare_socket import serve_bare
 from tools.bench.forked import Child, fork, serve
 from tools.bench.upload_client import Answer, Job, Request, request
 
-CHUNK_BYTES = 4 << 20  # as the glasses send
+CHUNK_BYTES = SyncSettings().chunk_kb << 10  # as the glasses send
 _TUS = {"Tus-Resumable": "1.0.0"}
 _OCTETS = {"Content-Type": "application/offset+octet-stream", **_TUS}
 _FILES = 8  # in one snippet of the bench; the default limit is 16
