@@ -37,6 +37,7 @@ EYE_ONLY = {
         same_place_deg=6.0,
         glance_ms=150,
         min_moment_ms=0,
+        shortest_ms=1000,
     ),
     "real": WakeSettings(
         policy="eye_only",
@@ -45,6 +46,7 @@ EYE_ONLY = {
         same_place_deg=1.0,
         glance_ms=150,
         min_moment_ms=0,
+        shortest_ms=0,
     ),
     "emulator": WakeSettings(
         policy="eye_only",
@@ -53,10 +55,12 @@ EYE_ONLY = {
         same_place_deg=1.0,
         glance_ms=150,
         min_moment_ms=0,
+        shortest_ms=1000,
     ),
 }
-"""The dwell rule at its best: each tuned (`tools.tune_wake eyes`) on the open sessions of its own kind,
-scene_davis16_dev, gaze_lund2013_dev and the emulator's seeds 9100 to 9102, those it is scored on included."""
+"""The dwell rule at its best: each tuned (`tools.tune_wake eyes`, then `eyes-again`) on the open sessions of
+its own kind, those it is scored on included: scene_davis16_dev, gaze_lund2013_dev and the emulator's seeds
+9100 to 9102."""
 
 CONTENT = WakeSettings(dwell_ms=0, recheck_ms=0, check_ms=10_000, linger_ms=10_000)
 """Without the eyes nothing wakes the scene camera: it is always on, and always asked."""
