@@ -15,6 +15,9 @@ WINDOW = 64
 """Exchanges remembered; at one a second, a minute."""
 MOST_DRIFT_PPM = 500.0
 """No crystal is further off; more than that is the jitter of a busy line."""
+SLOW, SLACK_NS = 3, 1_000_000
+"""Exchanges that took so many times the shortest, and a millisecond, are left out: while there are few,
+one that waited behind seconds of pictures would spoil the mean of all."""
 BEST = 16
 """Exchanges with the shortest round trips that the line goes through."""
 
@@ -70,7 +73,9 @@ class ClockFit:
                 round_trip_ns=max(0, returned_ns - sent_ns - pause_us * 1000),
             )
         )
-        self.fit = _line(sorted(self._exchanges, key=lambda e: e.round_trip_ns)[:BEST])
+        best = sorted(self._exchanges, key=lambda e: e.round_trip_ns)[:BEST]
+        bound_ns = SLOW * best[0].round_trip_ns + SLACK_NS
+        self.fit = _line([exchange for exchange in best if exchange.round_trip_ns <= bound_ns])
         return self.fit
 
 

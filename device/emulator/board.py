@@ -40,6 +40,8 @@ from firmware_bridge import wire_pb2 as wire
 METERS_NS, BATTERY_NS = 200_000_000, 1_000_000_000
 TOO_LATE_NS = 250_000_000
 """A frame that could not be drawn by then is not drawn: the sensor had no time for it."""
+SMALL_READINGS = 32_768
+"""Memory in which a good many readings of the other sensors wait."""
 WATCHDOG_S = 2.0
 """A microcontroller that hangs longer is restarted by its watchdog."""
 
@@ -307,7 +309,10 @@ class EmulatedBoard:
         )
         # An eye camera hangs at the processor or at the microcontroller, never at both.
         if not self.frames.watched(frame.eye):
-            if self.sense(message):
+            # A board that is behind misses pictures first: two wait at most, and room for all else stays.
+            if self.firmware.behind() > 4 * len(message) + SMALL_READINGS:
+                self.counts.dropped += 1
+            elif self.sense(message):
                 self.counts.eye_frames += 1
                 self.eye_times_ns.append(time.monotonic_ns())
         else:

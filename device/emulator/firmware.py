@@ -3,6 +3,8 @@ hardware socket carries (the head of `board.c` is the specification)."""
 
 from __future__ import annotations
 
+import array
+import fcntl
 import hashlib
 import os
 import shutil
@@ -10,6 +12,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import termios
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -20,6 +23,8 @@ from firmware_bridge.digest import table_digest
 
 ROOM = Path(firmware_bridge.__file__).parent
 PROGRAMS = ("gcc", "make", "nanopb_generator.py")
+LINE_BYTES = 8192
+"""Between the board and the emulated line: a firmware's own buffer for sending."""
 PLAIN_CFLAGS = "-std=c11 -O2 -Wall -Wextra"
 HEADER = struct.Struct("<BBHI")
 RAILS = (
@@ -131,6 +136,8 @@ class Firmware:
     def __init__(self, program: Path, *, drift_ppm: float = 0.0) -> None:
         self.line, line = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.hardware, hardware = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # What lies here already left the board: more of it would only be late.
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LINE_BYTES)
         # Room for two eye images of the largest size, so that a frame is given up here, not halved.
         self.hardware.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
         command = [str(program), "--digest", f"{table_digest():x}", "--drift-ppm", f"{drift_ppm}"]
@@ -153,6 +160,12 @@ class Firmware:
         except OSError:
             return False
         return True
+
+    def behind(self) -> int:
+        """Bytes of memory in which readings wait for the board."""
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self.hardware, termios.TIOCOUTQ, waiting)
+        return waiting[0]
 
     def close(self) -> None:
         """End the program. Closing its line does it; a stopped one is killed."""

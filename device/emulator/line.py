@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import pty
+import time
 import tty
 from pathlib import Path
 
 import numpy as np
 
-QUEUE_BYTES = 1 << 18
-"""What a USB line holds back for a program that does not read; more is lost."""
+QUEUE_BYTES = 1 << 14
+"""So much a USB line holds back for a program that reads too slowly; then the board has to wait. More would
+keep a press of the button behind seconds of eye pictures."""
+GONE_NS = 3_000_000_000
+"""For a program that has taken nothing for so long the board does not wait: what it says is lost."""
 PACED_QUEUE_BYTES = 4096
 """With a baud rate: so much the board may be ahead of the line before it has to wait. Such a line has
 flow control (RTS/CTS), as any at these rates should: the board also waits for a host that does not read."""
@@ -34,7 +38,7 @@ class Line:
         self._rng = np.random.default_rng([seed, 90])
         self._queue = bytearray()
         self._master = self._slave = -1
-        self._paid_ns = 0
+        self._paid_ns = self._taken_ns = 0
         self.plug()
 
     @property
@@ -69,14 +73,17 @@ class Line:
         self._queue.clear()
 
     def wants(self) -> bool:
-        """Whether the board may send more now: a line with a baud rate makes it wait."""
-        return self._baud is None or len(self._queue) < PACED_QUEUE_BYTES
+        """Whether the board may send more now, or has to wait."""
+        if self._baud is not None:
+            return len(self._queue) < PACED_QUEUE_BYTES
+        gone = time.monotonic_ns() - self._taken_ns > GONE_NS
+        return gone or not self.plugged or len(self._queue) < QUEUE_BYTES
 
     def send(self, chunk: bytes) -> None:
         """Bytes of the board on their way to the host."""
         if not self.plugged:
             return
-        if len(self._queue) + len(chunk) > QUEUE_BYTES:
+        if self._baud is None and len(self._queue) >= QUEUE_BYTES:
             self.overrun_bytes += len(chunk)
             return
         self._queue += self._spoilt(chunk)
@@ -84,7 +91,7 @@ class Line:
     def pump(self, now_ns: int) -> bool:
         """Let the line carry what it can by now; True if something still waits."""
         if not self.plugged or not self._queue:
-            self._paid_ns = now_ns
+            self._paid_ns = self._taken_ns = now_ns
             return False
         upto = len(self._queue)
         if self._baud is not None:
@@ -97,6 +104,7 @@ class Line:
             while upto > 0:
                 written = os.write(self._master, self._queue[:upto])
                 del self._queue[:written]
+                self._taken_ns = now_ns
                 upto -= written
         except BlockingIOError:
             pass  # the host does not read: the line rests

@@ -130,6 +130,7 @@ class Latest:
             self.counts["faults"] += 1
         else:
             self.events = {**self.events, event.name: event.value}
+            self.counts["button"] += event.name == "button"
         if event.name == "privacy" and event.value:
             self.eyes, self.pupils, self.scene, self.gaze = {}, {}, None, None
 

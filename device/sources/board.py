@@ -32,6 +32,8 @@ LEVELS = {
     wire.LOG_WARNING: logging.WARNING,
     wire.LOG_ERROR: logging.ERROR,
 }
+MORE_READS = 8
+"""A host that lags catches up by so many helpings in one turn."""
 READ_S = 0.02
 """Longest wait for bytes: a command waits no longer for its turn."""
 
@@ -183,6 +185,12 @@ class BoardSensor:
     def _listen(self) -> list[Event]:
         try:
             chunk = self._port.read(max(1, self._port.in_waiting))
+            for _ in range(
+                MORE_READS
+            ):  # a port gives some kilobytes at a time, and more may wait behind
+                if not (waiting := self._port.in_waiting):
+                    break
+                chunk += self._port.read(waiting)
         except TypeError as error:  # how pyserial says that the port was closed meanwhile
             raise OSError("closed") from error
         events = self._link.receive(chunk, time.monotonic_ns()) if chunk else []

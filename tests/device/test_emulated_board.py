@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from device.emulator import Emulator, EmulatorSettings
 from device.emulator.board import EmulatedBoard
 from device.emulator.firmware import PROGRAMS, build
+from device.emulator.line import GONE_NS, Line
 from device.emulator.supply import FJ_PER_MWH, Supply
 from device.emulator.switches import BoardSettings, CameraSwitch
 from device.energy import POWERED
@@ -237,3 +241,58 @@ def test_without_a_compiler_the_remedy_is_named(
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "gcc" else name)
     with pytest.raises(ConfigError, match=r"gcc is missing; on Debian: apt install gcc make"):
         build(tmp_path)
+
+
+def test_a_program_that_reads_too_slowly_makes_the_board_wait_and_one_that_is_gone_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = 10**9
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now_ns)
+    line = Line(tmp_path / "port")
+    port = os.open(line.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    line.pump(now_ns)
+    said = 0
+    while line.wants() and said < 1 << 20:
+        line.send(bytes(1000))
+        line.pump(now_ns)
+        said += 1000
+    assert said < 1 << 16 and line.overrun_bytes == 0  # the terminal's own room, and ours
+    read = 0
+    while read < said:
+        with contextlib.suppress(BlockingIOError):
+            read += len(os.read(port, 4096))
+        line.pump(now_ns)
+    assert line.wants() and read == said
+    while line.wants():
+        line.send(bytes(1000))
+        line.pump(now_ns)
+    now_ns += GONE_NS + 1
+    assert line.wants()  # nobody has read for three seconds
+    line.send(bytes(1000))
+    assert line.overrun_bytes == 1000
+    os.close(port)
+    line.unplug()
+
+
+def test_a_board_that_is_behind_misses_pictures_and_no_press(glasses: EmulatedBoard) -> None:
+    talk = host(glasses)
+    eyes_on(talk)
+    talk.until(lambda: len(talk.said("eye_chunk")) > 10)
+    before, pid = glasses.counts.dropped, glasses.firmware.process.pid
+    os.kill(pid, signal.SIGSTOP)  # not the emulator's own fault, of which its sensors know
+    try:
+        until(lambda: glasses.counts.dropped > before)
+        assert glasses.firmware.behind() < 200_000
+        glasses.order("button 6")
+        until(lambda: len(glasses.presses) == 2)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    talk.until(lambda: [b.button for b in talk.said("button")] == [6, 6])
+
+
+def until(done: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if done():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not happen")

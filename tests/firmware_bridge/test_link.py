@@ -397,6 +397,18 @@ def test_the_jitter_of_a_busy_line_is_not_taken_for_drift() -> None:
     assert abs(line.drift_ppm) <= 500.1
 
 
+def test_one_slow_exchange_among_few_does_not_move_the_offset() -> None:
+    fit = ClockFit()
+    for second, back_ns in enumerate((200_000, 150_000, 2_400_000_000, 180_000)):
+        line = fit.add(
+            sent_ns=second * 10**9,
+            received_us=second * 10**6 + 100,
+            replied_us=second * 10**6 + 100,
+            returned_ns=second * 10**9 + 100_000 + back_ns,
+        )
+    assert abs(line.host_ns(4_000_000) - 4 * 10**9) < 100_000 and line.exchanges == 3
+
+
 def test_a_time_reply_that_runs_backwards_is_refused() -> None:
     with pytest.raises(ValueError, match="backwards"):
         ClockFit().add(sent_ns=2, received_us=1, replied_us=1, returned_ns=1)

@@ -45,6 +45,8 @@ MARKS = {"unplug": 2, "freeze": 2, "hang": 4, "noise": 2, "privacy": 2, "brown-o
 MARKS |= {"camera-unplug": 1}
 """Begin and end of a fault, as the emulated board notes them."""
 PATIENCE_S = 30.0
+SETTLE_S = 1.0
+"""Also when all have come: one that comes twice would come by then."""
 EYE_HZ, EYE_PX, SCENE_HZ = 15.0, 64, 5.0
 
 
@@ -182,6 +184,10 @@ class _Session(threading.Thread):
     def frames(self) -> int:
         return self.glasses.report.counts["EyeFrame"]
 
+    def buttons(self) -> int:
+        """How often the button has reached the loop, down and up."""
+        return self.glasses.latest.counts["button"]
+
     def wait_for_frames(self, count: int, run: Run) -> None:
         """Until so many more eye frames have passed the loop."""
         goal, until = self.frames() + count, time.monotonic() + PATIENCE_S
@@ -222,7 +228,7 @@ def _play(
         board.order(order)
     marks = _wait_for_marks(board, MARKS.get(kind, 0))
     session.wait_for_frames(5, run)
-    _settle(session)
+    _settle(session, board)
     return Fault(marks[0], marks[-1]) if marks else Fault(0, 0)
 
 
@@ -234,13 +240,17 @@ def _wait_for_marks(board: EmulatedBoard, count: int) -> list[int]:
     return [t_ns for t_ns, _ in board.marks]
 
 
-def _settle(session: _Session) -> None:
-    """Give events that still wait their time: the link is up and all presses could be sent."""
+def _settle(session: _Session, board: EmulatedBoard) -> None:
+    """Give events that still wait their time: until all have come, or none does. What is lost for good
+    does not come in half a minute either; on a crowded machine it is late, which is another matter."""
     until = time.monotonic() + PATIENCE_S
     link = session.glasses.board.link
-    while link.state is not State.READY and time.monotonic() < until:
+    time.sleep(SETTLE_S)
+    while time.monotonic() < until:
+        missing = len(board.presses) - board.counts.died_presses - session.buttons()
+        if link.state is State.READY and missing <= 0:
+            return
         time.sleep(0.02)
-    time.sleep(2.5)
 
 
 # --- how it is set up ---------------------------------------------------------------------------------
