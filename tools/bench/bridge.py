@@ -68,7 +68,8 @@ def command(
     `read_until` the delimiter, then COBS, CRC and message by the same libraries. Both read the same
     packets (64 pixels of an eye image each) from the same kind of terminal. `lost` and `wrong` are over
     all lines without noise. `noisy` is a conversation with the C reference with bytes spoilt both ways;
-    `soak` (with --soak-s 1800: half an hour) one at the pace of a serial line. Both need gcc and nanopb.
+    `soak` (with --soak-s 1800: half an hour) one at the pace of a serial line; what it lost while the machine
+    let a thread of this bench starve is told apart (`lost_starved`, `stood_still`). Both need gcc and nanopb.
     """
     emit(
         measure(frames, peer_frames, noise, noise_s, soak_s, baud, seed),
