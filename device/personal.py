@@ -38,16 +38,14 @@ FORMAT = 1
 NAME = "personal.json"
 PULL = 0.25
 """Share of the wearer's difference from most people's neutral that is taken off. Chosen among quarters on
-the 25 LFW people of the training who have neutral and other pictures (UAR 0.756 -> 0.783; with 0.5 0.781,
-with 1 0.726). On six held-out people (58 pictures) it gains nothing (`beheld bench emotion`)."""
+the 25 LFW people of the training who have neutral and other pictures; what it gains on held-out people is in
+the card (docs/models/eye_emotion.md)."""
 GATE_REST = 0.3
 """Where the gate of the wearer's own neutral is brought: well below `emotion.enter`. One shift for all looks
-leaves their order as it is. On the virtual wearer, who feels nothing, the gate was open at 94 % of the looks
-(seed 1) and 29 % (seed 2) before, and at none after, smoothed over five looks."""
+leaves their order as it is. What it does for the virtual wearer, who feels nothing, is in the card."""
 REFERENCE_WEIGHT = 0.25
-"""Of prompted references against the network's own opinion. Chosen among quarters, halves and wholes on the
-same people of the training, where it hardly matters. From single photographs of held-out people no weight
-gains anything (`beheld bench emotion`)."""
+"""Of prompted references against the network's own opinion: the least harmful of quarter, half and whole on
+the same people of the training. From single photographs no weight gains anything, on them or on others."""
 LEAST_FRAMES = 10
 """Looks below which a reference is not made: a single odd crop would shift everything."""
 LEARNING = 0.3

@@ -132,7 +132,7 @@ def spec(
     graph = onnx.load(path)
     return ModelSpec(
         name="eye_emotion",
-        version="1.0.0",
+        version="1.1.0",
         inputs=(
             TensorSpec(
                 name="eyes",
@@ -156,7 +156,7 @@ def spec(
         licence="Apache-2.0 for the code; trained on research-only pictures (LFW, FER2013)",
         trained_on=(
             "eyes cut from visible-light faces: emo_lfw_expressions_dev (people not held out), "
-            "emo_fer2013_dev/train.npz; soft labels by a whole-face network (MIT)"
+            "emo_fer2013_dev/train.npz; soft labels and features by a whole-face network (MIT)"
             if saved["teacher"]
             else "eyes cut from visible-light faces: emo_lfw_expressions_dev, emo_fer2013_dev"
         ),

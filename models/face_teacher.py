@@ -18,6 +18,8 @@ from torch import Tensor
 
 CLASSES = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 SIDE_PX = 112
+FEATURES = 256
+"""Length of what the last block gives, pooled over the face."""
 MEAN_RGB = (122.782, 117.001, 104.298)
 
 
@@ -40,14 +42,15 @@ class FaceTeacher:
             self._weights[entry["name"]] = torch.from_numpy(values.reshape(entry["shape"]))
 
     @torch.no_grad()
-    def probabilities(self, faces: Tensor) -> Tensor:
-        """Grey faces (B, 1, H, W) in 0..255 -> (B, 7) in the order of `CLASSES`."""
+    def opinion(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+        """Grey faces (B, 1, H, W) in 0..255 -> probabilities (B, 7) in the order of `CLASSES`, and the
+        pooled features (B, 256) they come from."""
         x = F.interpolate(faces.float(), (SIDE_PX, SIDE_PX), mode="bilinear", antialias=True)
         x = (x.repeat(1, 3, 1, 1) - torch.tensor(MEAN_RGB).view(1, 3, 1, 1)) / 255
         for block in range(4):
             x = self._block(x, f"dense{block}", first=block == 0)
         x = F.avg_pool2d(x, 7, 2).flatten(1)
-        return (x @ self._weights["fc/weights"] + self._weights["fc/bias"]).softmax(1)
+        return (x @ self._weights["fc/weights"] + self._weights["fc/bias"]).softmax(1), x
 
     def _block(self, x: Tensor, name: str, *, first: bool) -> Tensor:
         if first:

@@ -60,7 +60,7 @@ class TrainEmoship:
     """Of the pairs, with no opinion of the eyes at all."""
     blank_share: float = 0.2
     """Of the views, empty."""
-    noise: float = 0.4
+    noise: float = 0.6
     """Standard deviation added to valence and arousal: 400 views are few enough to learn by heart."""
     ema: float = 0.995
 

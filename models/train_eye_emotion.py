@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from device.types import EMOTIONS
 from models.emotion_data import Expressions, held_out, read_images, read_npz
 from models.eye_emotion import EyeEmotion, EyeEmotionConfig
-from models.face_teacher import CLASSES, FaceTeacher
+from models.face_teacher import CLASSES, FEATURES, FaceTeacher
 from models.scores import auc, uar
 
 NEUTRAL = EMOTIONS.index("neutral")
@@ -33,7 +34,7 @@ NEUTRAL = EMOTIONS.index("neutral")
 @dataclass(frozen=True)
 class TrainEyeEmotion:
     seed: int = 1
-    epochs: int = 40
+    epochs: int = 32
     steps: int = 110
     """Batches an epoch."""
     batch: int = 96
@@ -46,6 +47,11 @@ class TrainEyeEmotion:
     """Part of each batch from the sharper pictures."""
     one_eye_share: float = 0.5
     ema: float = 0.998
+    largest_gradient: float = 2.0
+    features_weight: float = 1.0
+    """Of the error in foretelling the teacher's features of the whole face, where there is a teacher."""
+    mixed_share: float = 0.3
+    """Part of the batches whose pictures are blended with others, targets alike."""
     threads: int = 1
 
 
@@ -79,16 +85,25 @@ def augment(eyes: Tensor, rng: torch.Generator) -> Tensor:
     return x.clamp(0, 255).reshape(B, E, H, W)
 
 
-def targets(data: Expressions, teacher: FaceTeacher | None, share: float, smooth: float) -> Tensor:
-    """(N, 7) soft labels."""
+def targets(data: Expressions, teacher: FaceTeacher | None, cfg: TrainEyeEmotion) -> Tensor:
+    """(N, 7 + 256): soft labels, then the teacher's features of the whole face, each of unit spread."""
     hard = F.one_hot(torch.from_numpy(data.labels), len(EMOTIONS)).float()
-    hard = hard * (1 - smooth) + smooth / len(EMOTIONS)
+    hard = hard * (1 - cfg.smoothing) + cfg.smoothing / len(EMOTIONS)
     if teacher is None:
-        return hard
+        return torch.cat([hard, torch.zeros(len(hard), FEATURES)], 1)
     order = [CLASSES.index(name) for name in EMOTIONS]
     faces = torch.from_numpy(data.faces)[:, None]
-    opinion = torch.cat([teacher.probabilities(part)[:, order] for part in faces.split(128)])
-    return hard * (1 - share) + opinion * share
+    made = [teacher.opinion(part) for part in faces.split(128)]
+    opinion, features = (torch.cat(parts) for parts in zip(*made, strict=True))
+    features = (features - features.mean(0)) / (features.std(0) + 1e-3)
+    soft = hard * (1 - cfg.teacher_share) + opinion[:, order] * cfg.teacher_share
+    return torch.cat([soft, features.clamp(-4, 4)], 1)
+
+
+def blend(x: Tensor, y: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Each row with the one before it, by one common share (Zhang et al. 2018, mixup)."""
+    share = float(rng.beta(0.4, 0.4))
+    return x * share + x.roll(1, 0) * (1 - share), y * share + y.roll(1, 0) * (1 - share)
 
 
 @torch.no_grad()
@@ -124,67 +139,60 @@ def sample(labels: NDArray[np.int64], count: int, rng: np.random.Generator) -> N
     return rng.choice(len(labels), count, p=p / p.sum())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets")
-    parser.add_argument("--teacher", type=Path, default=None)
-    parser.add_argument("--out", type=Path, default=Path("runs/eye_emotion.pt"))
-    parser.add_argument("--epochs", type=int, default=TrainEyeEmotion.epochs)
-    options = parser.parse_args()
-    import os
-
-    data_root = options.data or Path(
-        os.environ.get("BEHELD_DATA", Path(__file__).parents[2] / "shared" / "data")
-    )
-    cfg = TrainEyeEmotion(epochs=options.epochs)
+def train(
+    pools: list[Expressions],
+    tests: dict[str, Expressions],
+    teacher: FaceTeacher | None,
+    cfg: TrainEyeEmotion,
+) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+    """Averaged weights after all epochs, and their scores on `tests` (nothing is chosen by these)."""
     torch.manual_seed(cfg.seed)
     torch.set_num_threads(cfg.threads)
     rng, torch_rng = np.random.default_rng(cfg.seed), torch.Generator().manual_seed(cfg.seed)
+    eyes = [torch.from_numpy(pool.eyes) for pool in pools]
+    wanted = [targets(pool, teacher, cfg) for pool in pools]
+    from_lfw = round(cfg.batch * cfg.lfw_share)
 
-    lfw = read_images(data_root / "emo_lfw_expressions_dev")
-    aside = held_out(lfw.people)
-    lfw_train, lfw_test = lfw.take(~aside), lfw.take(aside)
-    fer_train = read_npz(data_root / "emo_fer2013_dev" / "train.npz")
-    fer_test = read_npz(data_root / "emo_fer2013_dev" / "validation.npz")
-    teacher = FaceTeacher(options.teacher) if options.teacher else None
-    pools = [
-        (torch.from_numpy(d.eyes), d, targets(d, teacher, cfg.teacher_share, cfg.smoothing))
-        for d in (lfw_train, fer_train)
-    ]
-    print(
-        f"train {len(lfw_train.labels)} + {len(fer_train.labels)}, held out {len(lfw_test.labels)}"
-    )
-
-    net = EyeEmotion(EyeEmotionConfig())
+    net = EyeEmotion(EyeEmotionConfig()).to(memory_format=torch.channels_last)
+    foretell = nn.Linear(EyeEmotionConfig.vector, FEATURES)  # thrown away after training
     average = {k: v.clone() for k, v in net.state_dict().items()}
+    parameters = [*net.parameters(), *foretell.parameters()]
     groups = [
-        {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": cfg.weight_decay},
-        {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": cfg.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW(groups, lr=cfg.learning_rate)
-    total = cfg.epochs * cfg.steps
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, total)
-    started, from_lfw = time.monotonic(), round(cfg.batch * cfg.lfw_share)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, cfg.learning_rate, cfg.epochs * cfg.steps
+    )
+    started = time.monotonic()
+    shown: dict[str, dict[str, float]] = {}
     for epoch in range(cfg.epochs):
         net.train()
         mean_loss = 0.0
         for _ in range(cfg.steps):
-            eyes, target = [], []
-            for (pool, data, soft), count in zip(
-                pools, (from_lfw, cfg.batch - from_lfw), strict=True
-            ):
-                index = torch.from_numpy(sample(data.labels, count, rng))
-                eyes.append(pool[index])
-                target.append(soft[index])
-            x, y = augment(torch.cat(eyes), torch_rng), torch.cat(target)
+            rows = [
+                torch.from_numpy(sample(pool.labels, count, rng))
+                for pool, count in zip(pools, (from_lfw, cfg.batch - from_lfw), strict=True)
+            ]
+            x = augment(torch.cat([e[r] for e, r in zip(eyes, rows, strict=True)]), torch_rng)
+            y = torch.cat([w[r] for w, r in zip(wanted, rows, strict=True)])
             if rng.random() < cfg.one_eye_share:
                 x = x[:, int(rng.integers(2))][:, None]
-            made = net(x)
-            gate_target = 1 - y[:, NEUTRAL : NEUTRAL + 1]
-            loss = F.cross_entropy(made["logits"], y)
-            loss = loss + 0.3 * F.binary_cross_entropy_with_logits(made["gate"], gate_target)
+            if rng.random() < cfg.mixed_share:
+                x, y = blend(x, y, rng)
+            soft, features = y[:, : len(EMOTIONS)], y[:, len(EMOTIONS) :]
+            with torch.autocast("cpu", torch.bfloat16):
+                made = {k: v.float() for k, v in net(x).items()}
+            loss = F.cross_entropy(made["logits"], soft)
+            loss = loss + 0.3 * F.binary_cross_entropy_with_logits(
+                made["gate"], 1 - soft[:, NEUTRAL : NEUTRAL + 1]
+            )
+            if teacher is not None and cfg.features_weight:
+                loss = loss + cfg.features_weight * F.mse_loss(foretell(made["vector"]), features)
             optimiser.zero_grad()
             loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, cfg.largest_gradient)
             optimiser.step()
             schedule.step()
             mean_loss += float(loss.detach()) / cfg.steps
@@ -197,20 +205,57 @@ def main() -> None:
         if epoch % 5 == 4 or epoch == cfg.epochs - 1:
             smooth = EyeEmotion(EyeEmotionConfig())
             smooth.load_state_dict(average)
-            shown = {"lfw": figures(smooth, lfw_test), "fer": figures(smooth, fer_test)}
+            shown = {name: figures(smooth, data) for name, data in tests.items()}
             print(
                 f"epoch {epoch + 1} loss {mean_loss:.3f} {time.monotonic() - started:.0f} s "
-                + json.dumps(shown, default=lambda v: round(v, 3)),
+                + json.dumps({k: {n: round(v, 3) for n, v in s.items()} for k, s in shown.items()}),
                 flush=True,
             )
+    return average, shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=None, help="folder of the data sets")
+    parser.add_argument("--teacher", type=Path, default=None)
+    parser.add_argument("--out", type=Path, default=Path("runs/eye_emotion.pt"))
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="keep a part of the training people aside and score on these: for choosing settings",
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    options = parser.parse_args()
+    default = Path(__file__).parents[2] / "shared" / "data"
+    root = options.data or Path(os.environ.get("BEHELD_DATA", default))
+    changed = dict(pair.split("=", 1) for pair in options.set)
+    cfg = dataclasses.replace(
+        TrainEyeEmotion(), **{k: type(getattr(TrainEyeEmotion, k))(v) for k, v in changed.items()}
+    )
+
+    lfw = read_images(root / "emo_lfw_expressions_dev")
+    aside = held_out(lfw.people)
+    pools = [lfw.take(~aside), read_npz(root / "emo_fer2013_dev" / "train.npz")]
+    if options.rehearse:
+        inner = [held_out(pool.people, 0.25, "rehearsal") for pool in pools]
+        tests = dict(
+            zip(("lfw", "fer"), (p.take(i) for p, i in zip(pools, inner, strict=True)), strict=True)
+        )
+        pools = [p.take(~i) for p, i in zip(pools, inner, strict=True)]
+    else:
+        validation = read_npz(root / "emo_fer2013_dev" / "validation.npz")
+        tests = {"lfw": lfw.take(aside), "fer": validation}
+    print(f"train {[len(p.labels) for p in pools]}, test {[len(t.labels) for t in tests.values()]}")
+    teacher = FaceTeacher(options.teacher) if options.teacher else None
+    state, shown = train(pools, tests, teacher, cfg)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(
         {
-            "state": average,
+            "state": state,
             "config": dataclasses.asdict(EyeEmotionConfig()),
             "settings": dataclasses.asdict(cfg),
             "figures": shown,
-            "trained_people": sorted(set(lfw_train.people)),
+            "trained_people": sorted(set(pools[0].people)),
             "teacher": options.teacher is not None,
         },
         options.out,
