@@ -47,7 +47,7 @@ OUTPUTS = ("vector", "gate", "probabilities")
 LARGEST_LOSS = 0.01
 COMMAND = (
     "python -m models.train_eye_emotion --teacher FOLDER && python -m export.eye_emotion && python -m "
-    "export.eye_neutral` and, section by section, `beheld bench emotion|gate|asking --page CARD"
+    "export.eye_neutral` and, section by section, `beheld bench emotion|gate|asking|still --page CARD"
 )
 
 
@@ -156,7 +156,7 @@ def spec(
         licence="Apache-2.0 for the code; trained on research-only pictures (LFW, FER2013)",
         trained_on=(
             "eyes cut from visible-light faces: emo_lfw_expressions_dev (people not held out), "
-            "emo_fer2013_dev/train.npz; soft labels and features by a whole-face network (MIT)"
+            "emo_fer2013_dev/train.npz; soft labels by a whole-face network (MIT)"
             if saved["teacher"]
             else "eyes cut from visible-light faces: emo_lfw_expressions_dev, emo_fer2013_dev"
         ),

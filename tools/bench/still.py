@@ -13,6 +13,7 @@ from device.model import load
 from device.pupil import PupilEstimator
 from device.stages.emotion import EmotionSettings, EyeEmotionStage
 from device.types import EmotionEstimate, EyeFrame, Pupil
+from export.card import put_section
 from tools.open_source import open_source
 from tools.output import emit, json_option, progress
 
@@ -23,8 +24,9 @@ EVERY_MS = 100.0
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="A recording.")
 @click.option("--seconds", default=60.0, show_default=True, help="Used of it.")
+@click.option("--page", type=click.Path(path_type=Path), help="Write the figures into this card.")
 @json_option
-def command(data: Path, seconds: float, as_json: bool) -> None:
+def command(data: Path, seconds: float, page: Path | None, as_json: bool) -> None:
     """How often the eye network need not run because its crops barely changed, and what that costs.
 
     DATA is anything `beheld replay` reads that holds eye video. Looks are ten a second, unsmoothed. By
@@ -32,7 +34,10 @@ def command(data: Path, seconds: float, as_json: bool) -> None:
     that of the network run afresh, and the mean change of the gate. Real eye video has no labels of feeling:
     this is agreement with the network itself, not accuracy.
     """
-    emit(measure(str(data), seconds), as_json=as_json, title=f"still on {data}")
+    found = measure(str(data), seconds)
+    if page is not None:
+        put_section(page, f"`beheld bench still --data {data.resolve().name}`: fast-forward", found)
+    emit(found, as_json=as_json, title=f"still on {data}")
 
 
 def measure(path: str, seconds: float = 60.0) -> dict[str, Any]:
