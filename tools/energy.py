@@ -16,6 +16,7 @@ from device.emulator.source import Emulator
 from device.energy import EnergyReport
 from device.energy_table import EnergyTable
 from device.pipeline import Source
+from tools import energy_page
 from tools.open_source import open_source
 from tools.output import emit, json_option, progress
 
@@ -34,6 +35,11 @@ HOUR_S = 3600.0
     help="Coefficients of another board, laid out as device/energy.toml.",
 )
 @click.option("--battery-mwh", type=float, help="Battery to state the hours for.")
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path),
+    help="Write the tables of this page (docs/energy.md) anew.",
+)
 @json_option
 def command(
     recording: str | None,
@@ -41,6 +47,7 @@ def command(
     seconds: float,
     table: Path | None,
     battery_mwh: float | None,
+    page: Path | None,
     as_json: bool,
 ) -> None:
     """Joules per wearing hour of RECORDING, or of the virtual wearer's ordinary hour.
@@ -50,7 +57,7 @@ def command(
     to always-on recording and analysis of the same session at typical values; it survives errors in
     the coefficients better than the joules do. docs/energy.md explains the model.
 
-    The standard hour takes about four minutes on one core of a PC.
+    The standard hour takes two to four minutes on one core of a PC.
 
     \b
     Examples:
@@ -71,8 +78,15 @@ def command(
             raise click.BadParameter("must be above zero", param_hint="--seconds")
         day = EmulatorSettings(seed=seed, duration_s=seconds, scenario="ordinary_day", eyes=False)
         source = Emulator(day)
-    report = measure(source, coefficients)
-    emit(result(report, source), as_json=as_json, title=recording or "the virtual wearer's hour")
+    if page is not None:
+        energy_page.check(page)
+    found = result(measure(source, coefficients), source)
+    if page is not None:
+        what = recording or (
+            f"An ordinary day of the virtual wearer (seed {seed}, {seconds:g} s, true gaze with noise)"
+        )
+        energy_page.write(page, found, what)
+    emit(found, as_json=as_json, title=recording or "the virtual wearer's hour")
 
 
 def measure(source: Source, table: EnergyTable) -> EnergyReport:

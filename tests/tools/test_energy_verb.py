@@ -79,3 +79,17 @@ def test_sparing_checks_are_found_by_what_they_cost_at_no_lower_f1() -> None:
     present = {name: getattr(WakeSettings(), name) for name in CHECKS}
     (mine,) = [row for row in rows if row[3] == present]
     assert 0 < rows[0][0] <= mine[0] and rows[0][1] >= mine[1]
+
+
+def test_the_page_is_written_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "energy.md"
+    page.write_text("no marks")
+    ran = CliRunner().invoke(beheld, ["energy", "--seconds", "5", "--page", str(page)])
+    assert type(ran.exception).__name__ == "InputError"
+    mark = "<!-- figures: written by `beheld energy --page` -->"
+    page.write_text(f"before\n\n{mark}\nold\n<!-- end of figures -->\n\nafter\n")
+    found = energy("--seconds", "5", "--page", str(page))
+    text = page.read_text()
+    assert text.startswith("before") and text.endswith("after\n") and "old" not in text
+    assert f"| {found['ratio_low']:.3f} | {found['ratio']:.3f} |" in text
+    assert f"| network.eye | {found['by_component']['network.eye']:.1f} |" in text

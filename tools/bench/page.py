@@ -11,8 +11,9 @@ END = "<!-- end of figures -->"
 
 
 def begin(bench: str) -> str:
-    """The mark after which the figures of `beheld bench NAME --page` stand."""
-    return f"<!-- figures: written by `beheld bench {bench} --page` -->"
+    """The mark after which the figures of `beheld bench NAME --page` stand, or of another verb in full."""
+    command = bench if bench.startswith("beheld ") else f"beheld bench {bench}"
+    return f"<!-- figures: written by `{command} --page` -->"
 
 
 def check(page: Path, bench: str) -> None:
