@@ -50,7 +50,8 @@ class WakeSettings:
     """Thresholds chosen by `python -m tools.tune_wake fused emulator:9200 composites` (seeds and pictures the
     network never saw): the most F1 and the least onset delay at no more of the camera's time than before.
     `rest_ms` on emulator seeds 9210 to 9222 and ordinary days 11 to 16 (`checks`): resting longer costs
-    no F1 there."""
+    no F1 there. `rare` on emulator seeds 9210 to 9216 and ordinary days 11, 12 and 15: at the F1, recall and
+    onset of the sessions, more F1 on the days for three quarters of the energy."""
 
     policy: str = "fused"
     """`fused`: the attention network decides; `eye_only`: a dwell alone opens a moment."""
@@ -77,6 +78,11 @@ class WakeSettings:
     """From this attention on a moment opens."""
     leave_probability: float = 0.3
     """Below this attention an open moment runs out of patience."""
+    rare: float = 0.2
+    """How much more attention it takes to open a moment, in probability, once none has been for `rare_s`:
+    where moments are rare, a doubtful one is more often none. It rises evenly until then."""
+    rare_s: float = 60.0
+    """See `rare`."""
     enter_ms: float = 0.0
     """How long attention must stay above `enter_probability` to open a moment."""
     settled_ms: float = 800.0
@@ -118,6 +124,8 @@ class WakeSettings:
             )
         if not self.rest_ms >= 0 or not 0 <= self.rest_share <= 1:
             raise ValueError("wake.rest_ms must not be negative, wake.rest_share between 0 and 1")
+        if not (0 <= self.rare <= 1 and self.rare_s > 0):
+            raise ValueError("wake.rare must be 0 to 1 and wake.rare_s above 0")
 
 
 class WakeStage:
@@ -211,7 +219,7 @@ class WakeStage:
         probability = self._smooth(value)
         if probability >= s.leave_probability:
             self._held_ns = value.t_ns if s.policy == "fused" else self._held_ns
-        if probability < s.enter_probability:
+        if probability < s.enter_probability + self._rarer(value.t_ns):
             self._above_ns = None
         elif self._above_ns is None:
             self._above_ns = value.t_ns
@@ -223,19 +231,21 @@ class WakeStage:
     def _check(self, t_ns: int, probability: float) -> Iterator[Value]:
         """The network has spoken while the camera is on trial: open, give up, or wait."""
         s = self._set
+        rarer = self._rarer(t_ns)
+        settled = s.settled_probability + rarer
         if self._above_ns is not None:
             above_ns = t_ns - self._above_ns
             if above_ns >= _ns(s.enter_ms):
                 why = (
                     f"attention {probability:.2f} for {above_ns / 1e6:.0f} ms, "
-                    f"at least {s.enter_probability:.2f} for {s.enter_ms:.0f}"
+                    f"at least {s.enter_probability + rarer:.2f} for {s.enter_ms:.0f}"
                 )
                 since_ns = min(self._look.start_ns, self._above_ns)
                 yield from self._open(t_ns, "attention", why, since_ns)
-        elif self._settled_ms(t_ns) >= s.settled_ms and probability >= s.settled_probability:
+        elif self._settled_ms(t_ns) >= s.settled_ms and probability >= settled:
             why = (
                 f"attention {probability:.2f} in a look of {self._settled_ms(t_ns):.0f} ms, at least "
-                f"{s.settled_probability:.2f} from {s.settled_ms:.0f} on"
+                f"{settled:.2f} from {s.settled_ms:.0f} on"
             )
             yield from self._open(t_ns, "attention", why, self._look.start_ns)
         elif probability >= s.dismiss_probability or self._checked is None:
@@ -249,6 +259,11 @@ class WakeStage:
             )
             self._checked = (self._look.start_ns, t_ns)
             yield from self._go(WATCHING, t_ns, why)
+
+    def _rarer(self, t_ns: int) -> float:
+        """What is asked for beyond the thresholds because moments have been rare."""
+        since_s = (t_ns - self._closed_ns) / 1e9
+        return self._set.rare * min(1.0, since_s / self._set.rare_s)
 
     def _settled_ms(self, t_ns: int) -> float:
         """How old the present look is by now; 0 without one."""

@@ -132,6 +132,26 @@ def test_the_longer_nothing_is_worth_it_the_rarer_the_camera_is_tried():
     assert checks(resting, 60, 120) >= 60 / 4  # the pause is bounded
 
 
+@pytest.mark.parametrize(
+    ("start_s", "probability", "opens"),
+    [(0, 0.7, True), (120, 0.7, False), (120, 0.85, True), (15, 0.7, True), (50, 0.7, False)],
+)
+def test_where_moments_are_rare_it_takes_more_to_open_one(start_s, probability, opens):
+    settings = replace(SETTINGS, rare=0.2, rare_s=60.0)
+    start = start_s * 1000
+    out = judge(
+        [
+            *look(start, start + 1300),
+            *(attention(t, probability) for t in range(start + 300, start + 1300, 100)),
+        ],
+        settings,
+    )
+    assert (WakeState.KEEPING in states(out)) == opens
+    if opens and start_s == 120:
+        opened = [v for v in out if isinstance(v, WakeChange) and v.after is WakeState.KEEPING]
+        assert "at least 0.80" in opened[0].why
+
+
 def test_attention_opens_a_moment_that_began_with_the_look():
     said = [attention(t, 0.9) for t in range(300, 2000, 100)]
     out = judge([*look(0, 2000), *said])
