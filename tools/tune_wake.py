@@ -75,7 +75,7 @@ CHECKS = {
     "dismiss_ms": (100.0, 200.0, 300.0),
     "rest_ms": (2500.0, 4000.0, 5000.0, 6000.0),
     "rest_share": (0.05, 0.1),
-    "linger_ms": (300.0, 1000.0),
+    "linger_ms": (300.0, 500.0, 1000.0),
 }
 PRICES_W = {WakeState.WATCHING: 0.0, WakeState.CHECKING: 0.043, WakeState.KEEPING: 0.37}
 """What a state draws beyond watching, about: `beheld energy`, joules over seconds of each state."""
