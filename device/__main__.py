@@ -195,6 +195,9 @@ def run_session(
     models = dict(models or load_models())
     if settings.emotion.on:
         models |= {name: load(name) for name in EMOTION_MODELS if name not in models}
+    network, _ = installed_network(settings.resolution, models.get("resolution"))
+    if network is not None:
+        models["resolution"] = network  # the ledger charges every network that decides
     header = source.header
     source.camera.settings = settings.camera
     ledger = EnergyLedger(table or EnergyTable.shipped(), models, header)

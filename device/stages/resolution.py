@@ -62,7 +62,7 @@ class ResolutionSettings:
     cadence (`beheld compare emulator:3 --policy off --policy trigger`).
     """
 
-    policy: str = "trigger"
+    policy: str = "learned"
     """`off` (the tag stage keeps its own cadence), `always`, `fixed`, `heuristic`, `trigger`, or the
     networks `scheduler` and `learned`."""
     network: str = ""

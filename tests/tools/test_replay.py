@@ -58,7 +58,7 @@ def test_moments_carry_their_evidence_and_their_joules(first: tuple[Outcome, Pat
     assert outcome.moments
     for record in outcome.moments:
         assert record["evidence"]["changes"] and record["evidence"]["attention"]
-        assert set(record["models"]) == {"eye", "attention", "detector", "backbone"}
+        assert set(record["models"]) == {"eye", "attention", "detector", "backbone", "resolution"}
         assert record["evidence"]["thresholds"]["enter_probability"] > 0
         parts = {k: v for k, v in record["energy_mj"].items() if not k.startswith("total")}
         assert sum(parts.values()) == pytest.approx(record["energy_mj"]["total"], rel=1e-6)
