@@ -59,7 +59,7 @@ class ResolutionSettings:
     """What the policies of the controller are told, and the bounds that hold for all of them.
 
     The default weight is where a moment costs no more than two runs a second would, the tag stage's own
-    cadence (`beheld compare emulator:3 --policy off --policy trigger`).
+    cadence (`beheld compare emulator:3 --policy off --policy learned`).
     """
 
     policy: str = "learned"
