@@ -105,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--out", type=Path, default=WEIGHTS / "attention.onnx")
-    parser.add_argument("--version", default="1.1.0")
+    parser.add_argument("--version", default="1.2.0")
     given = parser.parse_args()
     model = export(given.checkpoint, given.out, given.version)
     print(f"{given.out}: {model.bytes} bytes, {model.spec.macs / 1e6:.2f} MMAC a step")

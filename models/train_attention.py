@@ -49,9 +49,9 @@ FRESH_BURN_IN = 3
 @dataclass(frozen=True)
 class Settings:
     seed: int = 0
-    composites: int = 160
+    composites: int = 200
     composite_s: float = 24.0
-    davis_copies: int = 8
+    davis_copies: int = 16
     davis_s: float = 40.0
     emulator_s: float = 1800.0
     pictures: int = PICTURES_TRAINED
@@ -59,7 +59,7 @@ class Settings:
     """How much more a miss weighs where attention begins than later on: late is nearly as bad as never."""
     onset_s: float = 0.4
     """How fast that fades."""
-    epochs: int = 8
+    epochs: int = 16
     batch: int = 12
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
@@ -250,15 +250,15 @@ INPUTS = ("crop", "crop_motion", "coarse", "coarse_motion", "features", "gaze")
 
 
 def hidden(inputs: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
-    """Per session of the batch: both, the eyes alone (1 in 6) or the scene alone (1 in 6), as `hide`."""
+    """Per session of the batch: both, the eyes alone (1 in 4) or the scene alone (1 in 6), as `hide`."""
     out = {name: value.clone() for name, value in inputs.items()}
     for b in range(len(out["gaze"])):
         kind = rng.random()
-        if kind < 1 / 6:
+        if kind < 1 / 4:
             for name in INPUTS[:4]:
                 out[name][b] = 0
             out["features"][b, :, EYE_FEATURES:] = 0
-        elif kind < 2 / 6:
+        elif kind < 5 / 12:
             out["features"][b] = 0
             out["crop"][b] = 0
             out["crop_motion"][b] = 0
