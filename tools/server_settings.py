@@ -26,8 +26,8 @@ def server_options(verb: Callable[..., Any]) -> Callable[..., Any]:
         "--data-dir",
         type=click.Path(path_type=Path, file_okay=False),
         default=DEFAULT_DATA,
-        show_default=True,
-        help="Everything the server keeps: media, index, keys, and server.toml with its settings.",
+        help="Everything the server keeps: media, index, keys, and server.toml with its settings. "
+        "[default: ~/.local/share/beheld-server]",
     )
     @click.option(
         "--database-url",
