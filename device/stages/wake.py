@@ -47,8 +47,9 @@ POLICIES = ("fused", "eye_only")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WakeSettings:
-    """Thresholds chosen by `python -m tools.tune_wake fused emulator:9200 composites` (seeds and pictures the
-    network never saw): the most F1 and the least onset delay at no more of the camera's time than before.
+    """Thresholds chosen on version 1.1 of the attention network and kept for 1.2, by
+    `python -m tools.tune_wake fused emulator:9200 composites` (seeds and pictures neither saw): the most F1
+    and the least onset delay at no more of the camera's time than before.
     `rest_ms` on emulator seeds 9210 to 9222 and ordinary days 11 to 16 (`checks`): resting longer costs
     no F1 there. `rare` on emulator seeds 9210 to 9216 and ordinary days 11, 12 and 15: at the F1, recall and
     onset of the sessions, more F1 on the days for three quarters of the energy. `linger_ms` on emulator seeds

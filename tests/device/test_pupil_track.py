@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from device.model import load
 from device.pupil import PupilEstimator, PupilGate
 from device.pupil_track import PupilTracker, TrackSettings
 from device.types import EyeFrame, Pixels, Pupil
+from tests.device.gaze_wearer import pupil_at
 
 SIDE = 192
 STEP_NS = 16_666_667
@@ -34,24 +36,14 @@ class Network:
     model = load("eye")
 
     def __init__(self, *places: tuple[float, float], confidence: float = 0.9) -> None:
-        self.places, self.confidence, self.asked = places, confidence, [0]
-        self.asked.clear()
+        self.places, self.confidence = places, confidence
+        self.asked: list[int] = []
 
     def estimate(self, frame: EyeFrame) -> Pupil:
         self.asked.append(frame.seq)
         x, y = self.places[frame.seq]
-        return Pupil(
-            t_ns=frame.t_ns,
-            eye=frame.eye,
-            camera=frame.camera,
-            x_px=x,
-            y_px=y,
-            major_px=40.0,
-            minor_px=40.0,
-            angle_deg=0.0,
-            openness=0.95,
-            confidence=self.confidence,
-        )
+        pupil = pupil_at(frame, x, y, self.confidence, openness=0.95)
+        return replace(pupil, major_px=40.0, minor_px=40.0)
 
 
 def follow(tracker: PupilTracker, pictures: list[Pixels]) -> list[Pupil]:
