@@ -96,6 +96,9 @@ def _found(place: Path) -> str:
     names = sorted(p.name for p in place.iterdir())
     if not names:
         return "an empty folder"
+    inner = [n for n in names if (place / n).is_dir() and is_recording(place / n)]
+    if inner:
+        return f"a folder of recordings, name one of them ({', '.join(inner[:5])})"
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return f"holds no recording that is known (found: {shown})"
 

@@ -362,6 +362,14 @@ def test_what_is_no_recording(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_of_recordings_says_which_there_are(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        film(tmp_path / name / "eye0.avi", 5)
+    with pytest.raises(InputError, match=r"name one of them \(first, second\)"):
+        open_source(tmp_path)
+
+
 def test_a_folder_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal is made here, because the tests may run as a user who may read everything."""
 
