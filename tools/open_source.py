@@ -17,6 +17,7 @@ EMULATOR = "emulator"
 SOURCES: dict[str, tuple[str, str, str]] = {
     "neon": ("tools.importers.neon", "is_neon", "open_neon"),
     "tobii_glasses2": ("tools.importers.tobii_glasses2", "is_tobii", "open_tobii"),
+    "tobii_glasses3": ("tools.importers.tobii_glasses3", "is_glasses3", "open_glasses3"),
     "aria": ("tools.importers.aria", "is_aria", "open_aria"),
     "lund2013": ("tools.importers.lund_source", "is_lund", "open_lund"),
     "pupil_core": ("tools.importers.pupil_core", "is_pupil_core", "open_pupil_core"),
@@ -107,7 +108,7 @@ def _kinds() -> list[str]:
     return [
         "a Beheld session (.mcap)",
         "a Pupil Labs Neon or Pupil Core folder",
-        "a Tobii Pro Glasses 2 folder",
+        "a Tobii Pro Glasses 2 or 3 folder",
         "a Project Aria folder (MPS gaze)",
         "a video with a gaze table (csv, tsv)",
         "a Lund 2013 trial (.mat)",

@@ -6,13 +6,12 @@ times come from the lines that say which video time (`vts` scene, `evts` eyes) a
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from device.geometry import from_frame
 from device.types import Eye, EyeFrame, ImuSample, SceneGeometry, SessionHeader, Value
 from tools.importers.film import Film, FilmReader, grey, open_film, packet_stream, scene_stream
 from tools.importers.intrinsics import assumed_camera, fit_camera
+from tools.importers.json_lines import read_lines
 from tools.importers.recording import Due, Recording, Stream, Times, gaze_stream
 
 LIVE, SCENE, EYES, SEGMENT = "livedata.json.gz", "fullstream.mp4", "eyesstream.mp4", "segment.json"
@@ -113,46 +113,31 @@ def _segment(path: Path) -> Path | None:
 
 def _read(path: Path) -> Live:
     live = Live()
-    try:
-        with gzip.open(path, "rt", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                _take(line, live)
-    except (EOFError, zlib.error) as error:
-        if not live.gaze:
-            raise InputError(f"{path}: is cut before its first gaze ({error})") from error
-        live.damaged += 1
-    except OSError as error:
-        raise InputError(f"{path}: is not readable as gzip ({error}); copy it again") from error
+    live.damaged = read_lines(path, partial(_take, live))
     live.gaze.sort()
     return live
 
 
-def _take(line: str, live: Live) -> None:
-    if not line.strip():
+def _take(live: Live, row: dict[str, Any]) -> None:
+    ts, valid = int(row["ts"]), int(row.get("s", 0)) == 0
+    index = int(row.get("gidx", -1))
+    if "vts" in row:
+        live.scene_clock.append((ts, int(row["vts"])))
+    elif "evts" in row:
+        live.eye_clock.append((ts, int(row["evts"])))
+    elif not valid:
         return
-    try:
-        row: dict[str, Any] = json.loads(line)
-        ts, valid = int(row["ts"]), int(row.get("s", 0)) == 0
-        index = int(row.get("gidx", -1))
-        if "vts" in row:
-            live.scene_clock.append((ts, int(row["vts"])))
-        elif "evts" in row:
-            live.eye_clock.append((ts, int(row["evts"])))
-        elif not valid:
-            return
-        elif "gp" in row:
-            live.gaze.append((ts, index, float(row["gp"][0]), float(row["gp"][1])))
-        elif "gp3" in row:
-            x, y, z = (float(v) for v in row["gp3"])
-            live.point[index] = (x, y, z)
-        elif "pd" in row and float(row["pd"]) > 0:
-            live.pupil[index].append(float(row["pd"]))
-        elif "gy" in row:
-            live.gyro.append((ts, [float(v) for v in row["gy"]]))
-        elif "ac" in row:
-            live.accel.append((ts, [float(v) for v in row["ac"]]))
-    except (ValueError, KeyError, TypeError, IndexError):
-        live.damaged += 1
+    elif "gp" in row:
+        live.gaze.append((ts, index, float(row["gp"][0]), float(row["gp"][1])))
+    elif "gp3" in row:
+        x, y, z = (float(v) for v in row["gp3"])
+        live.point[index] = (x, y, z)
+    elif "pd" in row and float(row["pd"]) > 0:
+        live.pupil[index].append(float(row["pd"]))
+    elif "gy" in row:
+        live.gyro.append((ts, [float(v) for v in row["gy"]]))
+    elif "ac" in row:
+        live.accel.append((ts, [float(v) for v in row["ac"]]))
 
 
 def _camera(live: Live, size: tuple[int, int], notes: list[str]) -> SceneGeometry:
