@@ -212,6 +212,7 @@ class Live:
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         patience_ns: int | None = None
         while True:
+            running = self._running()  # asked first: what comes before a thread ends is taken
             values = self.boxes.take(timeout_s=0.05)
             yield from filter(self._admit, values)
             if values:
@@ -219,7 +220,7 @@ class Live:
             if self._stopping.is_set() and patience_ns is None:
                 patience_ns = self._clock.now_ns() + 2_000_000_000
             hung = patience_ns is not None and self._clock.now_ns() > patience_ns
-            if hung or not self._running():
+            if hung or not running:
                 self._stopping.set()
                 return
 

@@ -34,6 +34,8 @@ from firmware_bridge.link_events import (
     Restarted,
     Telemetry,
 )
+from firmware_bridge.link_settings import LinkCounts, LinkSettings
+from firmware_bridge.packet_order import SEQUENCES, PacketOrder
 from firmware_bridge.states import MOVES, IllegalMoveError, Move, State
 
 __all__ = [
@@ -54,39 +56,10 @@ __all__ = [
     "Telemetry",
 ]
 
-SEQUENCES = 1 << 32
 COMMANDS = ("set_camera", "set_leds", "set_indicator", "haptic", "sleep", "reboot", "get_info")
 """Bodies the MCU answers with an Ack."""
-BEHIND = 64
-"""So many packets in a row that seem to have come before mean that the count is wrong, not they."""
 AWAKE_NS = 500_000_000
 """Who is not called for longer had no time to listen."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSettings:
-    name: str = "host"
-    hello_every_ms: float = 100.0
-    """On a line with 3 % of its bytes spoilt one exchange of greetings in twenty arrives."""
-    heartbeat_every_ms: float = 1000.0
-    time_every_ms: float = 1000.0
-    retry_after_ms: float = 100.0
-    tries: int = 20
-    """With 1 % of bytes damaged four commands in ten need another try (25 bytes there, 25 back)."""
-    silence_ms: float = 3000.0
-
-
-@dataclass(slots=True)
-class LinkCounts:
-    """What the line did, over the whole session."""
-
-    received: int = 0
-    lost: int = 0
-    repeated: int = 0
-    undecodable: int = 0
-    retried: int = 0
-    restarts: int = 0
-    events_lost: int = 0
 
 
 @dataclass(slots=True)
@@ -97,16 +70,17 @@ class Link:
     digest: int = field(default_factory=table_digest)
     boot: int = field(default_factory=lambda: secrets.randbits(32) or 1)
     """Tells the MCU this conversation from that of an earlier program."""
+    takes_events: bool = True
+    """False: events are neither delivered nor confirmed; the MCU keeps them for who comes next."""
     state: State = State.CLOSED
     clock: ClockFit = field(default_factory=ClockFit)
     counts: LinkCounts = field(default_factory=LinkCounts)
     _decoder: Decoder = field(default_factory=Decoder)
     _out: bytearray = field(default_factory=bytearray)
     _sequence: int = 0
-    _expected: int | None = None
-    _behind: int = 0
+    _packets: PacketOrder = field(default_factory=PacketOrder)
     _their_boot: int | None = None
-    _order: EventOrder = field(default_factory=EventOrder)
+    _events: EventOrder = field(default_factory=EventOrder)
     _confirm: bool = False
     _window: CommandWindow = field(init=False)
     _heard_ns: int = 0
@@ -169,8 +143,8 @@ class Link:
                 continue
             events += self._take(packet, now_ns)
         boot = self._their_boot or 0
-        if self._confirm and boot in self._order.next:
-            received = wire.EventsReceived(upto=self._order.next[boot] - 1, boot=boot)
+        if self._confirm and boot in self._events.next:
+            received = wire.EventsReceived(upto=self._events.next[boot] - 1, boot=boot)
             self._send(now_ns, events_received=received)
         self._confirm = False
         return events
@@ -223,7 +197,7 @@ class Link:
         if kind == "heartbeat":
             return events
         if packet.event:
-            return events + self._event(packet, now_ns)
+            return events + (self._event(packet, now_ns) if self.takes_events else [])
         return [*events, self._telemetry(packet, now_ns)]
 
     def _telemetry(self, packet: wire.Packet, now_ns: int) -> Telemetry:
@@ -244,8 +218,8 @@ class Link:
             self.counts.restarts += 1
             self.clock.reset()
             self._time_ns = 0  # ask at once
-            self._expected = None
-            self._order.restarted(hello.boot)
+            self._packets.restarted()
+            self._events.restarted(hello.boot)
             events += self._abandon("the microcontroller restarted")
             events.append(Restarted(name=hello.name))
         known = hello.to_boot == self.boot
@@ -268,23 +242,18 @@ class Link:
 
     def _in_sequence(self, sequence: int) -> list[Event] | None:
         """Count what is missing before this packet; None for one that came before or is repeated."""
-        ahead = 0 if self._expected is None else (sequence - self._expected) % SEQUENCES
-        if ahead >= SEQUENCES // 2:
+        missing = self._packets.missing_before(sequence)
+        if missing is None:
             self.counts.repeated += 1
-            self._behind += 1
-            if self._behind >= BEHIND:  # what we expect came from before a restart, too late
-                self._expected = None
             return None
-        self._behind = 0
-        self._expected = (sequence + 1) % SEQUENCES
         self.counts.received += 1
-        self.counts.lost += ahead
-        return [Lost(count=ahead)] if ahead else []
+        self.counts.lost += missing
+        return [Lost(count=missing)] if missing else []
 
     def _event(self, packet: wire.Packet, now_ns: int) -> list[Event]:
         """Events in the order of their numbers, each once; one that comes too early waits for the rest."""
         self._confirm = True
-        delivered, given_up = self._order.take(packet)
+        delivered, given_up = self._events.take(packet)
         events: list[Event] = [self._telemetry(each, now_ns) for each in delivered]
         if given_up:
             self.counts.events_lost += given_up

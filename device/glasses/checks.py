@@ -204,7 +204,7 @@ def zone(settings: LiveSettings) -> Iterator[Finding]:
 
 def listen(settings: LiveSettings, seconds: float = LISTEN_S) -> tuple[str, float | None]:
     """What the microcontroller says of itself, and its charge if it tells one. Raises LinkError."""
-    sensor = Board(settings.board, Clock.now()).open()
+    sensor = Board(settings.board, Clock.now()).open(takes_events=False)
     said, charge = "", None
     until_ns = time.monotonic_ns() + round(seconds * 1e9)
     try:

@@ -14,13 +14,14 @@ from device import personal
 from device.__main__ import LiveRun, Outcome, load_models, run_session
 from device.calibration import Calibration
 from device.errors import ConfigError, LinkError, StorageError
-from device.glasses.controls import Controls, EyeWanted, SceneWanted
+from device.glasses.cameras import camera_watches, eyes_on_board
+from device.glasses.controls import Controls
 from device.glasses.latest import Latest
 from device.glasses.log import LogSink
 from device.glasses.settings import LiveSettings
 from device.glasses.wearer import Wearer
 from device.identity import Identity
-from device.live import Clock, Live, Sensor, Watch
+from device.live import Clock, Live, Watch
 from device.model import Model
 from device.personal import Personal
 from device.pipeline import Report, Sink
@@ -29,14 +30,11 @@ from device.record import Recorder
 from device.sealing import Protection
 from device.sources.board import Board
 from device.sources.camera_feed import CameraFeed
-from device.sources.frame_socket import FrameSocket
-from device.sources.v4l2 import V4l2Camera
-from device.sources.video_camera import CameraCounts, CameraSensor, CameraSettings, Driver, Wanted
-from device.types import Capture, Eye, SessionHeader, Value
+from device.sources.video_camera import CameraCounts
+from device.types import Capture, SessionHeader, Value
 
 log = logging.getLogger(__name__)
 
-FEED, SOCKET = "feed:", "socket:"
 KEPT_RECORDS = 20
 """Moment records that stay in memory."""
 
@@ -198,9 +196,12 @@ def close(glasses: Glasses) -> None:
 
 
 def say_goodbye(board: Board) -> None:
-    """Bring the last wishes (cameras and light off) to the microcontroller, if it is there."""
+    """Bring the last wishes (cameras and light off) to the microcontroller, if it is there.
+
+    The recording is over: a press of now is left with the microcontroller, for the next run.
+    """
     try:
-        sensor = board.open()
+        sensor = board.open(takes_events=False)
     except LinkError:
         return
     until_ns = time.monotonic_ns() + 2_000_000_000
@@ -230,68 +231,6 @@ def load_calibration(settings: LiveSettings) -> Calibration | None:
     """The wearer's calibration. Raises ConfigError or InputError if it cannot be used."""
     path = settings.glasses.calibration
     return Calibration.load(Path(path).expanduser()) if path else None
-
-
-def eyes_on_board(settings: LiveSettings) -> frozenset[Eye]:
-    """Eyes whose camera is the microcontroller's own."""
-    cameras: tuple[tuple[Eye, CameraSettings], ...] = (
-        ("left", settings.eye_left),
-        ("right", settings.eye_right),
-    )
-    return frozenset(eye for eye, camera in cameras if camera.device == "board")
-
-
-def camera_watches(
-    settings: LiveSettings,
-    controls: Controls,
-    clock: Clock,
-    counts: dict[str, CameraCounts],
-    feeds: dict[str, CameraFeed],
-) -> dict[str, Watch]:
-    """A watch for every camera that this processor opens itself."""
-    watches: dict[str, Watch] = {}
-    cameras: tuple[tuple[str, CameraSettings], ...] = (
-        ("left", settings.eye_left),
-        ("right", settings.eye_right),
-        ("scene", settings.scene),
-    )
-    for role, camera in cameras:
-        if camera.device in ("", "board"):
-            continue
-        wanted: Wanted = (
-            SceneWanted(controls) if role == "scene" else EyeWanted(controls, camera.rate_hz)
-        )
-        counts[role] = CameraCounts()
-        sensor = sensor_maker(role, camera, wanted, clock, counts[role], feeds)
-        watches[role] = Watch(open=sensor, expected=is_wanted(wanted))
-    return watches
-
-
-def is_wanted(wanted: Wanted) -> Callable[[], bool]:
-    """Whether frames should be coming now."""
-    return lambda: wanted.rate_hz() > 0
-
-
-def sensor_maker(
-    role: str,
-    camera: CameraSettings,
-    wanted: Wanted,
-    clock: Clock,
-    counts: CameraCounts,
-    feeds: dict[str, CameraFeed],
-) -> Callable[[], Sensor]:
-    """What opens that camera, anew after each loss."""
-
-    def driver(rate_hz: float) -> Driver:
-        if camera.device.startswith(FEED):
-            return feeds[camera.device].open(role)
-        if camera.device.startswith(SOCKET):
-            return FrameSocket(Path(camera.device.removeprefix(SOCKET)), role)
-        return V4l2Camera(camera, rate_hz)
-
-    if camera.device.startswith(FEED) and camera.device not in feeds:
-        feeds[camera.device] = CameraFeed(camera.device.removeprefix(FEED))
-    return lambda: CameraSensor(role, driver, wanted, clock, camera, counts)
 
 
 class PostureSink:

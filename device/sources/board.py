@@ -15,23 +15,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import serial
 
 from device.errors import LinkError
 from device.live import Clock
-from device.types import DeviceEvent, EnergySample, Eye, EyeFrame, ImuSample, Value
+from device.sources.board_values import BoardValues
+from device.types import DeviceEvent, Eye, Value
 from firmware_bridge import wire_pb2 as wire
 from firmware_bridge.link import Answered, Changed, Event, EventsLost, Link, Lost, State, Telemetry
 
 log = logging.getLogger(__name__)
 
-LEVELS = {
-    wire.LOG_DEBUG: logging.DEBUG,
-    wire.LOG_INFO: logging.INFO,
-    wire.LOG_WARNING: logging.WARNING,
-    wire.LOG_ERROR: logging.ERROR,
-}
 MORE_READS = 8
 """A host that lags catches up by so many helpings in one turn."""
 READ_S = 0.02
@@ -105,8 +99,13 @@ class Board:
         with self._lock:
             self._queue.append((None, kind, message))
 
-    def open(self) -> BoardSensor:
-        """Open the line and greet. Raises LinkError."""
+    def open(self, *, takes_events: bool = True) -> BoardSensor:
+        """Open the line and greet. Raises LinkError.
+
+        Who does nothing with events (worn, button, privacy switch, fault) must not take them: what is taken
+        is confirmed, and the microcontroller then forgets it.
+        """
+        self.link.takes_events = takes_events
         return BoardSensor(self)
 
     # --- for the line -----------------------------------------------------------------------------
@@ -158,7 +157,7 @@ class BoardSensor:
         self._answered_once = False
         self._sent: dict[int, str | None] = {}
         self._failed: LinkError | None = None
-        self._eyes: dict[tuple[int, int], _Picture] = {}
+        self._values = BoardValues(board.clock, board.eyes)
 
     def read(self) -> Sequence[Value]:
         """What came within `READ_S`. Raises LinkError for a line that broke, fell silent, or a refusal.
@@ -235,13 +234,14 @@ class BoardSensor:
     def _take(self, event: Event) -> Iterator[Value]:
         match event:
             case Telemetry():
-                yield from self._telemetry(event)
+                self._mind(event.packet)
+                yield from self._values.of(event.packet, event.t_ns)
             case Changed(after=State.READY):
                 self._answered_once = True
                 self._board.all_wanted()
-                yield self._event(time.monotonic_ns(), "board", event.why)
-            case Changed(after=State.REFUSED | State.GREETING):
-                raise LinkError(f"{self._board.settings.port}: {event.why}")
+                yield self._event("board", event.why)
+            case Changed(after=State.REFUSED | State.GREETING):  # told after what came with it
+                self._failed = LinkError(f"{self._board.settings.port}: {event.why}")
             case Answered():
                 self._answered(event)
             case Lost() if self._answered_once:
@@ -249,13 +249,22 @@ class BoardSensor:
             case Lost():  # its first greeting on this line tells how much was said before
                 self._board.counts.unheard += event.count
             case EventsLost():
-                yield self._event(
-                    time.monotonic_ns(), "fault", f"microcontroller: {event.count} events lost"
-                )
+                yield self._event("fault", f"microcontroller: {event.count} events lost")
         if self._link.counts.restarts > self._counted[1]:
             self._count()
             self._board.all_wanted()
-            yield self._event(time.monotonic_ns(), "fault", "microcontroller: it restarted")
+            yield self._event("fault", "microcontroller: it restarted")
+
+    def _mind(self, packet: wire.Packet) -> None:
+        """What must not wait for the loop."""
+        if packet.HasField("privacy_switch"):
+            self._board.on_privacy(packet.privacy_switch.on)
+        elif packet.HasField("battery"):
+            self._count()  # a slow beat to refresh the counts by
+
+    def _event(self, name: str, value: str) -> DeviceEvent:
+        """One of our own, of now."""
+        return self._values.event(time.monotonic_ns(), name, value)
 
     def _answered(self, event: Answered) -> None:
         key = self._sent.pop(event.sequence, None)
@@ -272,113 +281,11 @@ class BoardSensor:
         counts.damaged += link.damaged - self._counted[0]
         counts.reboots += link.counts.restarts - self._counted[1]
         self._counted = (link.damaged, link.counts.restarts)
+        counts.torn_frames += self._values.torn_frames
+        self._values.torn_frames = 0
         if link.clock.fit is not None:
             counts.clock_residual_us = link.clock.fit.residual_us
             counts.clock_drift_ppm = link.clock.fit.drift_ppm
-
-    def _telemetry(self, event: Telemetry) -> Iterator[Value]:
-        packet, t_ns = event.packet, event.t_ns
-        match packet.WhichOneof("body"):
-            case "eye_chunk":
-                yield from self._eye(t_ns, packet.eye_chunk)
-            case "imu_batch":
-                yield from self._imu(t_ns, packet.imu_batch)
-            case "power":
-                power = packet.power
-                yield EnergySample(
-                    t_ns=self._t_ns(t_ns),
-                    rail=power.rail,
-                    power_mw=power.power_uw / 1000,
-                    span_ns=power.span_us * 1000,
-                )
-            case "battery":
-                self._count()  # a slow beat to refresh the counts by
-                battery = packet.battery
-                yield self._event(t_ns, "battery", battery.charge_permille / 1000)
-                yield self._event(t_ns, "charging", battery.charging)
-                yield self._event(t_ns, "heat", battery.temperature_cdeg / 100)
-            case "worn":
-                yield self._event(t_ns, "worn", packet.worn.worn)
-            case "button":
-                yield self._event(t_ns, "button", packet.button.pressed)
-            case "ambient_light":
-                yield self._event(t_ns, "light", packet.ambient_light.illuminance_mlux / 1000)
-            case "privacy_switch":
-                self._board.on_privacy(packet.privacy_switch.on)
-                yield self._event(t_ns, "privacy", packet.privacy_switch.on)
-            case "fault":
-                yield self._event(t_ns, "fault", f"microcontroller: {_fault(packet.fault)}")
-            case "log":
-                level = LEVELS.get(packet.log.level, logging.INFO)
-                log.log(level, "microcontroller", extra={"said": packet.log.text})
-            case "info":
-                info = packet.info
-                extra = {"firmware": info.firmware, "board": info.board, "resets": info.resets}
-                log.info("microcontroller's information", extra=extra)
-
-    def _eye(self, t_ns: int, chunk: wire.EyeChunk) -> Iterator[Value]:
-        eye: Eye = "right" if chunk.eye == wire.EYE_RIGHT else "left"
-        if eye not in self._board.eyes:
-            return
-        key = (chunk.eye, chunk.camera)
-        picture = self._eyes.get(key)
-        if picture is None or picture.frame != chunk.frame:
-            if picture is not None:
-                self._board.counts.torn_frames += 1
-            picture = self._eyes[key] = _Picture(chunk, t_ns)
-        if not picture.put(chunk):
-            return
-        del self._eyes[key]
-        shape = (picture.height_px, picture.width_px)
-        yield EyeFrame(
-            t_ns=self._t_ns(picture.t_ns),
-            eye=eye,
-            seq=chunk.frame,
-            pixels=np.frombuffer(bytes(picture.data), np.uint8).reshape(shape),
-            exposure_us=chunk.exposure_us or None,
-            camera=chunk.camera,
-        )
-
-    def _imu(self, t_ns: int, batch: wire.ImuBatch) -> Iterator[Value]:
-        count = min(len(batch.gyro_mdeg_s), len(batch.accel_mm_s2)) // 3
-        for number in range(count):
-            turn = [v / 1000 for v in batch.gyro_mdeg_s[3 * number : 3 * number + 3]]
-            push = [v / 1000 for v in batch.accel_mm_s2[3 * number : 3 * number + 3]]
-            before_ns = (count - 1 - number) * batch.interval_us * 1000
-            yield ImuSample(
-                t_ns=self._t_ns(t_ns - before_ns),
-                gyro_deg_s=(turn[0], turn[1], turn[2]),
-                accel_m_s2=(push[0], push[1], push[2]),
-            )
-
-    def _event(self, t_ns: int, name: str, value: float | str | bool) -> DeviceEvent:
-        return DeviceEvent(t_ns=self._t_ns(t_ns), name=name, value=value)
-
-    def _t_ns(self, monotonic_ns: int) -> int:
-        return max(0, monotonic_ns - self._board.clock.start_ns)
-
-
-class _Picture:
-    """An eye frame being put together from its pieces."""
-
-    def __init__(self, chunk: wire.EyeChunk, t_ns: int) -> None:
-        self.frame, self.t_ns = chunk.frame, t_ns
-        self.width_px, self.height_px = chunk.width_px, chunk.height_px
-        self.data = bytearray(min(chunk.width_px * chunk.height_px, 1 << 20))
-        self._missing = len(self.data)
-
-    def put(self, chunk: wire.EyeChunk) -> bool:
-        """True when the picture is whole. Pieces come once: the link drops what is repeated."""
-        end = chunk.offset + len(chunk.pixels)
-        if end <= len(self.data):
-            self.data[chunk.offset : end] = chunk.pixels
-            self._missing -= len(chunk.pixels)
-        return self._missing == 0 and len(self.data) > 0
-
-
-def _fault(fault: wire.Fault) -> str:
-    kind = wire.FaultKind.Name(fault.kind).removeprefix("FAULT_").lower().replace("_", " ")
-    return f"{kind} ({fault.text})" if fault.text else kind
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -63,6 +64,38 @@ def test_frames_give_way_to_fresher_ones_and_events_never_do() -> None:
     (gap,) = [v for v in taken if isinstance(v, Gap)]
     assert (gap.start_ns, gap.end_ns) == (0, 99)
     assert gap.cause.startswith("98 frames")
+
+
+def test_an_event_that_comes_just_before_its_sensor_ends_is_not_lost() -> None:
+    """The loop has found nothing; only then the last value comes and the thread ends."""
+    looked, ended = threading.Event(), threading.Event()
+
+    class Slow(Boxes):
+        def take(self, timeout_s: float) -> list[Value]:
+            values = super().take(timeout_s)
+            if not values and not looked.is_set():
+                looked.set()
+                ended.wait(20)
+            return values
+
+    said = iter([[button(1)], None])
+
+    def step() -> Sequence[Value] | None:
+        looked.wait(20)
+        return next(said)
+
+    class Last(Scripted):
+        def close(self) -> None:
+            ended.set()
+
+    live = Live(
+        HEADER,
+        AlwaysOn(),
+        {"board": Watch(open=lambda: Last(step))},
+        Clock.now(),
+        boxes=Slow(),
+    )
+    assert events(list(live), "button") == [True]
 
 
 def test_the_oldest_value_of_all_boxes_comes_first() -> None:

@@ -266,6 +266,21 @@ def test_how_the_bytes_are_cut_does_not_matter(size: int) -> None:
     assert confirmed(cut) == confirmed(whole) == 1
 
 
+def test_who_takes_no_events_confirms_none() -> None:
+    """A goodbye, or a look at the battery: what was pressed meanwhile is for the program that comes next."""
+    link = ready()
+    link.close()
+    link.takes_events = False
+    link.open(1)
+    link.receive(hello(1), 2)
+    press = event_packet(2, 1, 1, button=7)
+    assert buttons(link.receive(press, 3)) == [] and confirmed(link) is None
+    (worn,) = link.receive(packet(3, worn=wire.Worn()), 4)
+    assert isinstance(worn, Telemetry)
+    link.takes_events = True
+    assert buttons(link.receive(event_packet(4, 1, 1, button=7), 5)) == [7] and confirmed(link) == 1
+
+
 def buttons(events: list[Event]) -> list[int]:
     return [e.packet.button.button for e in events if isinstance(e, Telemetry)]
 
