@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from device.emulator.firmware import Reading, reading
+from device.emulator.microcontroller import Microcontroller
 from device.errors import ConfigError
 from firmware_bridge import wire_pb2 as wire
-
-if TYPE_CHECKING:
-    from device.emulator.board import EmulatedBoard
 
 HELP = {
     "unplug [SECONDS]": "the line hangs up; it comes back under the same path after that long (2)",
@@ -37,7 +34,7 @@ KINDS = {"camera-lost": wire.FAULT_CAMERA_LOST, "led-current": wire.FAULT_LED_CU
 class Orders:
     """Call with one line of text."""
 
-    def __init__(self, board: EmulatedBoard) -> None:
+    def __init__(self, board: Microcontroller) -> None:
         self._board = board
         self._verbs: dict[str, Callable[[list[str]], str]] = {
             "unplug": self._unplug,
@@ -128,17 +125,17 @@ class Orders:
 
     def _privacy(self, words: list[str]) -> str:
         self._board.private = on = _switch(words)
-        self._level(Reading.PRIVACY, on)
-        self._board.mark("private" if on else "not private")
+        self._board.after(0, lambda: self._set_private(on))
         return f"privacy switch {words[0]}"
+
+    def _set_private(self, on: bool) -> None:
+        self._board.set_level(Reading.PRIVACY, on)
+        self._board.mark("private" if on else "not private")
 
     def _worn(self, words: list[str]) -> str:
         self._board.worn = on = _switch(words)
-        self._level(Reading.WORN, on)
+        self._board.after(0, lambda: self._board.set_level(Reading.WORN, on))
         return "put on" if on else "taken off"
-
-    def _level(self, kind: Reading, on: bool) -> None:
-        self._board.after(0, lambda: void(self._board.sense(reading(kind, value=int(on)))))
 
     def _light(self, words: list[str]) -> str:
         self._board.lux = max(0.0, min(float(words[0]), 4e6))

@@ -16,7 +16,7 @@ import pytest
 
 from device.emulator import Emulator, EmulatorSettings
 from device.emulator.board import EmulatedBoard
-from device.emulator.firmware import PROGRAMS, build
+from device.emulator.firmware import PROGRAMS, Reading, build, reading
 from device.emulator.line import GONE_NS, Line
 from device.emulator.supply import FJ_PER_MWH, Supply
 from device.emulator.switches import BoardSettings, CameraSwitch
@@ -288,6 +288,22 @@ def test_a_board_that_is_behind_misses_pictures_and_no_press(glasses: EmulatedBo
     finally:
         os.kill(pid, signal.SIGCONT)
     talk.until(lambda: [b.button for b in talk.said("button")] == [6, 6])
+
+
+def test_a_board_without_time_reads_a_level_later(glasses: EmulatedBoard) -> None:
+    """Readings may be missed, a press too; the switch still stands where it was put."""
+    talk = host(glasses)
+    pid = glasses.firmware.process.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        lux = reading(Reading.AMBIENT, value=1)
+        while glasses.firmware.sense(lux):
+            pass
+        glasses.order("privacy on")
+        until(lambda: "private" in [what for _, what in glasses.marks])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    talk.until(lambda: [p.on for p in talk.said("privacy_switch")][-1:] == [True])
 
 
 def until(done: Callable[[], bool]) -> None:
