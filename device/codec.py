@@ -40,6 +40,7 @@ KINDS: dict[str, type] = {
         vocabulary.WakeChange,
         vocabulary.CameraRequest,
         vocabulary.MomentStart,
+        vocabulary.MomentSure,
         vocabulary.MomentEnd,
         vocabulary.Moment,
         vocabulary.Gap,

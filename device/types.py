@@ -328,6 +328,11 @@ class MomentStart(Timed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MomentSure(Timed):
+    """The open moment has lasted long enough to be kept, or was asked for; once a moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MomentEnd(Timed):
     reason: str
     until_ns: int | None = None

@@ -1,7 +1,8 @@
 """What the wearer and those around them see and feel: camera power, recording light, touch.
 
 A sink. The light is on before the scene camera has power and goes off after it: who sees no light is
-not filmed. When capture fails the wearer feels it and the light says so until it works again.
+not filmed. A moment is felt once it is sure to be kept; a look that only began like one is not. When
+capture fails the wearer feels it and the light says so until it works again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 from device.glasses.settings import LiveSettings
 from device.posture import Posture
 from device.sources.board import Board
-from device.types import CameraMode, CameraRequest, DeviceEvent, MomentStart, Value
+from device.types import CameraMode, CameraRequest, DeviceEvent, MomentSure, Value
 from firmware_bridge import wire_pb2 as wire
 
 MODES = {
@@ -21,7 +22,7 @@ MODES = {
 }
 CAPTURE = ("left", "right", "scene", "board", "recording", "snippets")
 """Parts whose failure means that capture fails, until they are said to have recovered."""
-STARTED_MS, FAILED_MS = 40, 400
+SHORT_MS, LONG_MS = 40, 400
 
 
 class Wearer:
@@ -41,7 +42,7 @@ class Wearer:
         self._eyes(True)
         self._scene(CameraMode.OFF)
         self._light()
-        self._buzz(STARTED_MS)
+        self._buzz(SHORT_MS)
 
     def stop(self) -> None:
         """The run is over: everything off, the light last."""
@@ -71,8 +72,8 @@ class Wearer:
         match value:
             case CameraRequest():
                 self._request(value.mode)
-            case MomentStart():
-                self._buzz(STARTED_MS)
+            case MomentSure():
+                self._buzz(SHORT_MS)
             case DeviceEvent(name="fault"):
                 self._fault(str(value.value))
             case DeviceEvent(name="recovered"):
@@ -99,7 +100,7 @@ class Wearer:
         part = text.partition(":")[0]
         if part in CAPTURE:
             self.failed.add(part)
-        self._buzz(FAILED_MS)
+        self._buzz(LONG_MS)
         self._light()
 
     # --- commands -----------------------------------------------------------------------------------

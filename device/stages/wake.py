@@ -24,6 +24,7 @@ from device.types import (
     Gaze,
     MomentEnd,
     MomentStart,
+    MomentSure,
     Value,
     WakeChange,
     WakeState,
@@ -132,7 +133,7 @@ class WakeSettings:
 
 
 class WakeStage:
-    """Yields `WakeChange`, `CameraRequest`, `MomentStart` and `MomentEnd`."""
+    """Yields `WakeChange`, `CameraRequest`, `MomentStart`, `MomentSure` and `MomentEnd`."""
 
     name = "wake"
     wants: tuple[type, ...] = (Gaze, EyeMovement, Attention, EmotionEstimate, DeviceEvent)
@@ -156,6 +157,7 @@ class WakeStage:
         self._moment_ns = 0
         self._first_ns = 0  # what opened the moment began
         self._asked_for = False  # by the button or by an emotion: kept however short
+        self._sure = False  # the open moment will be kept, and that was said
         self._closed_ns = 0  # the last moment ended
 
     def step(self, value: Value) -> Iterable[Value]:
@@ -171,6 +173,9 @@ class WakeStage:
                 yield from self._emotion(value)
             case DeviceEvent():
                 yield from self._event(value)
+        if self._state is KEEPING and not self._sure and self._counts(self._held_ns):
+            self._sure = True
+            yield MomentSure(t_ns=self._now_ns)
 
     def finish(self, end_ns: int) -> Iterable[Value]:
         """An open moment ends with the session."""
@@ -321,7 +326,7 @@ class WakeStage:
 
     def _open(self, t_ns: int, reason: str, why: str, since_ns: int) -> Iterator[Value]:
         self._held_ns = self._moment_ns = t_ns
-        self._first_ns, self._asked_for = since_ns, reason != "attention"
+        self._first_ns, self._asked_for, self._sure = since_ns, reason != "attention", False
         yield from self._go(KEEPING, t_ns, why)
         yield MomentStart(t_ns=t_ns, reason=reason, since_ns=since_ns)
 
@@ -363,14 +368,18 @@ class WakeStage:
         yield CameraRequest(t_ns=t_ns, mode=mode, why=why)
 
     def _end(self, t_ns: int, reason: str, until_ns: int | None) -> MomentEnd:
-        """The moment's end; it counts if it was asked for or if attention held for long enough."""
-        held_ms = ((t_ns if until_ns is None else until_ns) - self._first_ns) / 1e6
         if reason == PRIVACY:
             return MomentEnd(t_ns=t_ns, reason=reason, until_ns=until_ns, kept=False)
-        kept = self._asked_for or held_ms >= self._set.shortest_ms
+        held_until_ns = t_ns if until_ns is None else until_ns
+        kept = self._counts(held_until_ns)
         if not kept:
+            held_ms = (held_until_ns - self._first_ns) / 1e6
             reason += f"; held for {held_ms:.0f} ms, not kept below {self._set.shortest_ms:.0f}"
         return MomentEnd(t_ns=t_ns, reason=reason, until_ns=until_ns, kept=kept)
+
+    def _counts(self, held_until_ns: int) -> bool:
+        """Whether a moment is to be kept: it was asked for, or attention held for long enough."""
+        return self._asked_for or held_until_ns - self._first_ns >= _ns(self._set.shortest_ms)
 
 
 def _ns(ms: float) -> int:

@@ -15,6 +15,7 @@ from device.types import (
     EyeMovement,
     MomentEnd,
     MomentStart,
+    MomentSure,
     Movement,
     Region,
     Value,
@@ -266,6 +267,24 @@ def test_a_moment_that_did_not_last_is_not_kept_unless_it_was_asked_for():
     short = replace(settings, button_ms=100.0)
     out = judge([*look(0, 2500), *said, button], short)
     assert [v.kept for v in out if isinstance(v, MomentEnd)] == [True]
+
+
+def sure(out: list[Value]) -> list[int]:
+    """When moments became sure, ms."""
+    return [v.t_ns // MS for v in out if isinstance(v, MomentSure)]
+
+
+def test_a_moment_is_sure_once_it_will_be_kept_and_that_is_said_once():
+    settings = replace(SETTINGS, shortest_ms=1000.0)
+
+    def said(upto_ms: int) -> list[Value]:
+        return [attention(t, 0.9 if t < upto_ms else 0.1) for t in range(300, 2500, 100)]
+
+    assert sure(judge([*look(0, 2500), *said(700)], settings)) == []
+    assert sure(judge([*look(0, 2500), *said(2000)], settings)) == [1000]
+    button = DeviceEvent(t_ns=500 * MS, name="button", value=True)
+    assert sure(judge([*look(0, 2500), *said(700), button], settings)) == [500]
+    assert sure(judge([button], settings)) == [500]
 
 
 def test_the_privacy_switch_ends_a_moment_by_its_own_name():

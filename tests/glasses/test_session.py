@@ -20,6 +20,8 @@ from device.types import (
     CameraRequest,
     DeviceEvent,
     EyeFrame,
+    MomentStart,
+    MomentSure,
     SceneFrame,
     ScenePacket,
     Value,
@@ -139,6 +141,20 @@ def test_a_fault_the_board_reports_is_felt_and_is_not_a_lost_source(
     run.until(lambda: longest_buzz(board) >= 400, "the wearer feels it")
     assert [text for _, text in run.glasses.latest.faults] == ["microcontroller: brown out (2.9 V)"]
     assert not run.glasses.wearer.failed
+    run.end()
+
+
+def test_a_moment_is_felt_when_it_is_sure_and_not_when_it_begins(
+    begin: Begin, with_board: LiveSettings, board: PythonBoard
+) -> None:
+    run = begin(with_board)
+    run.until(lambda: board.kinds().count("haptic") == 1, "the start is felt")
+    run.glasses.wearer(MomentStart(t_ns=1, reason="attention"))
+    run.glasses.wearer(CameraRequest(t_ns=1, mode=CameraMode.FULL, why="test"))
+    run.until(lambda: ("set_indicator", recording()) in board.commands, "the light is on")
+    assert board.kinds().count("haptic") == 1
+    run.glasses.wearer(MomentSure(t_ns=2))
+    run.until(lambda: board.kinds().count("haptic") == 2, "the moment is felt")
     run.end()
 
 
