@@ -11,6 +11,7 @@ from device.__main__ import Outcome
 from device.emulator.board import EmulatedBoard
 from device.glasses.session import Glasses
 from device.record import SessionSource
+from device.sources.camera import AlwaysOn
 from device.types import DeviceEvent, EyeFrame, ScenePacket
 
 HOLE_NS = 200_000_000
@@ -33,11 +34,13 @@ class Run:
     """Time in which no eye was seen and no gap says so, or by which seen and gaps miss the session."""
     unreadable: str = ""
     recovery_s: float | None = None
-    """From the end of the fault to the first eye frame after it."""
+    """From the end of the fault to the first eye frame after it; of the scene, where its camera was lost."""
     wrong_stamps: int = 0
     """Eye frames stamped more than a tenth of a second from any exposure: told, not judged, because the
     emulated board stamps a frame when the machine gives it time to."""
     stamp_errors_ms: list[float] = field(default_factory=list, repr=False)
+    load: float = 0.0
+    """How many processes wanted a core of the machine in the last minute of it."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -60,7 +63,7 @@ def judge(run: Run, board: EmulatedBoard, glasses: Glasses, outcome: Outcome, fa
     scene_ns: list[int] = []
     pressed: list[bool] = []
     try:
-        for value in SessionSource(path):
+        for value in SessionSource(path, AlwaysOn()):
             if isinstance(value, EyeFrame):
                 eyes_ns.append(value.t_ns)
             elif isinstance(value, ScenePacket):
