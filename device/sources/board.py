@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 MORE_READS = 8
 """A host that lags catches up by so many helpings in one turn."""
+ASK_AGAIN_NS = 2_000_000_000
+"""A state that the microcontroller refused (too hot, asleep) is asked for again so much later."""
 READ_S = 0.02
 """Longest wait for bytes: a command waits no longer for its turn."""
 
@@ -117,7 +119,7 @@ class Board:
             self._queue = [(k, kind, m) for k, (kind, m) in self._wanted.items()] + waiting
 
     def again(self, key: str) -> None:
-        """A wanted state was not acknowledged."""
+        """A wanted state was not acknowledged, or was refused a while ago."""
         with self._lock:
             if key in self._wanted:
                 self._queue.append((key, *self._wanted[key]))
@@ -156,6 +158,8 @@ class BoardSensor:
         self._counted = (self._link.damaged, self._link.counts.restarts)
         self._answered_once = False
         self._sent: dict[int, str | None] = {}
+        self._refused_ns: dict[str, int] = {}
+        self._said: set[tuple[str, str]] = set()
         self._failed: LinkError | None = None
         self._values = BoardValues(board.clock, board.eyes)
 
@@ -211,12 +215,19 @@ class BoardSensor:
 
     def _send(self) -> None:
         if self._link.state is State.READY:
+            self._ask_again(time.monotonic_ns())
             for key, kind, message in self._board.drain():
                 number = self._link.command(time.monotonic_ns(), **{kind: message})
                 self._sent[number] = key
         out = self._link.outgoing()
         if out:
             self._port.write(out)
+
+    def _ask_again(self, now_ns: int) -> None:
+        due = [key for key, at_ns in self._refused_ns.items() if now_ns >= at_ns + ASK_AGAIN_NS]
+        for key in due:
+            del self._refused_ns[key]
+            self._board.again(key)
 
     def _check(self) -> None:
         """The greeting must be answered in time."""
@@ -261,6 +272,8 @@ class BoardSensor:
             self._board.on_privacy(packet.privacy_switch.on)
         elif packet.HasField("battery"):
             self._count()  # a slow beat to refresh the counts by
+        elif packet.HasField("fault") and packet.fault.kind == wire.FAULT_OVERHEATED:
+            self._board.all_wanted()  # it has switched all off by itself; refused until it has cooled
 
     def _event(self, name: str, value: str) -> DeviceEvent:
         """One of our own, of now."""
@@ -271,10 +284,14 @@ class BoardSensor:
         if event.result == wire.RESULT_OK:
             return
         self._board.counts.refused += 1
-        why = event.text or "refused"
-        log.warning("command not carried out", extra={"command": key or "once", "why": why})
-        if event.result is None and key is not None:
+        said = (key or "once", event.text or "refused")
+        level = logging.DEBUG if said in self._said else logging.WARNING
+        self._said.add(said)  # asked for again and again, it is told once
+        log.log(level, "command not carried out", extra={"command": said[0], "why": said[1]})
+        if key is not None and event.result is None:
             self._board.again(key)
+        elif key is not None:
+            self._refused_ns[key] = time.monotonic_ns()
 
     def _count(self) -> None:
         counts, link = self._board.counts, self._link

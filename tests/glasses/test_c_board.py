@@ -1,7 +1,9 @@
-"""Events are confirmed by those only who do something with them: not by a goodbye, nor by the checks."""
+"""The line against the C board: events are confirmed by those only who do something with them, and what the
+board switched off by itself is asked for again."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from device.glasses.checks import listen
 from device.glasses.session import say_goodbye
 from device.glasses.settings import LiveSettings
 from device.live import Clock
-from device.sources.board import Board, BoardSettings
+from device.sources.board import Board, BoardSensor, BoardSettings
 from device.types import DeviceEvent
 from firmware_bridge import wire_pb2 as wire
 
@@ -51,6 +53,26 @@ def test_the_checks_before_a_run_leave_it_its_presses(glasses: EmulatedBoard) ->
     said, charge = listen(settings, 60)
     assert "answers" in said and charge is not None
     assert presses_heard(glasses) == [True, False]
+
+
+def test_eyes_that_were_too_hot_are_on_again_when_they_have_cooled(glasses: EmulatedBoard) -> None:
+    board = Board(BoardSettings(port=str(glasses.port), answer_s=60), Clock.now())
+    eye = wire.SetCamera(camera=wire.CAMERA_EYE_LEFT, mode=wire.CAMERA_FULL, rate_hz=30)
+    board.want("eye left", "set_camera", eye)
+    with contextlib.closing(board.open()) as sensor:
+        listen_until(sensor, lambda: glasses.cameras[1].mode == wire.CAMERA_FULL)
+        glasses.order("heat 46")
+        listen_until(sensor, lambda: glasses.cameras[1].mode == wire.CAMERA_OFF)
+        listen_until(sensor, lambda: board.counts.refused > 0)
+        glasses.order("heat 30")
+        listen_until(sensor, lambda: glasses.cameras[1].mode == wire.CAMERA_FULL)
+
+
+def listen_until(sensor: BoardSensor, done: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < end_s, "it did not happen"
+        sensor.read()
 
 
 def presses_heard(glasses: EmulatedBoard) -> list[object]:
