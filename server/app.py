@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server import (
     api,
@@ -55,6 +56,7 @@ from server.roster import Roster
 from server.sealing import SealKey
 from server.session_reports import SessionReports
 from server.settings import ServerSettings
+from server.short_way import ShortWay, is_upload
 from server.sync_states import SyncStates
 
 HERE = Path(__file__).parent
@@ -89,6 +91,16 @@ ROUTERS = (
 """Every route there is: tests walk over them."""
 
 
+class Companion(FastAPI):
+    """The framework, and before it the short way of uploads."""
+
+    uploads: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        way = self.uploads if is_upload(scope) else super().__call__
+        await way(scope, receive, send)
+
+
 def create_app(settings: ServerSettings, encoder: Encoder | None = None) -> FastAPI:
     """Build the server over its data folder; an empty folder becomes a new server.
 
@@ -96,7 +108,7 @@ def create_app(settings: ServerSettings, encoder: Encoder | None = None) -> Fast
     Raises ServerError if the folder cannot be used or was written by a newer version.
     """
     services = make_services(settings, encoder)
-    app = FastAPI(
+    app = Companion(
         title="Beheld companion server",
         version=_version(),
         description="Moments the wearer truly looked at: custody, browsing, search.",
@@ -113,6 +125,8 @@ def create_app(settings: ServerSettings, encoder: Encoder | None = None) -> Fast
     app.state.counters = observe.Counters()
     app.add_middleware(SecurityHeaders)
     app.add_middleware(observe.Observe, counters=app.state.counters)
+    short = ShortWay(services, _on_problem)
+    app.uploads = observe.Observe(SecurityHeaders(short), app.state.counters)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -27,7 +27,11 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
         raise Problem(404, "no-such-upload", "announce the snippet's manifest first") from error
     try:
         lock_handle(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        if not folder.exists() or folder.stat().st_ino != os.fstat(handle).st_ino:
+        try:
+            same = os.stat(folder).st_ino == os.fstat(handle).st_ino  # noqa: PTH116 - on every upload
+        except FileNotFoundError:
+            same = False
+        if not same:
             raise Problem(404, "no-such-upload", "this upload has just been completed or removed")
         yield
     finally:

@@ -180,7 +180,6 @@ class MediaFolder:
 
 
 _MOST_CHUNKS = 512
-_EARLY_BYTES = 256 << 10
 
 
 def _rest(chunks: list[bytes], written: int) -> list[bytes]:
@@ -201,14 +200,12 @@ class Upload:
 
     def append(self, chunks: Sequence[bytes]) -> None:
         """Write at the end. Raises Problem 507 when the disk is full; what fitted stays."""
-        start, left = self.size, list(chunks)
+        left = list(chunks)
         try:
             while left:
                 written = os.pwritev(self._handle, left[:_MOST_CHUNKS], self.size)
                 self.size += written
                 left = _rest(left, written)
-            if self.size - start >= _EARLY_BYTES:  # lets the disk begin while the next bytes come
-                os.posix_fadvise(self._handle, start, self.size - start, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             raise disk_problem(error) from error
 

@@ -12,7 +12,8 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from functools import partial
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from typing import Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from server.access import CurrentDevice, Services, Use
 from server.problems import Problem
@@ -32,9 +34,12 @@ CHECKSUMS: dict[str, Callable[[], Any]] = {
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),  # tus obliges servers to know it
 }
 _BLOCK_BYTES = 512 << 10  # at most two of a request are in memory
+_threads = ThreadPoolExecutor(
+    40, "upload"
+)  # anyio's cost as much a call as a small upload's own work
 
 
-async def _require_version(request: Request) -> None:
+async def require_version(request: Request) -> None:
     if request.headers.get("tus-resumable") != VERSION:
         raise Problem(
             412,
@@ -45,7 +50,7 @@ async def _require_version(request: Request) -> None:
 
 
 router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
-Versioned = Annotated[None, Depends(_require_version)]
+Versioned = Annotated[None, Depends(require_version)]
 
 
 @router.options("", status_code=204, summary="What this tus server can do")
@@ -114,33 +119,40 @@ async def append(
     place = (device.id, snippet_id, name)
     check = _checksum(request.headers.get("upload-checksum"))
     begin = partial(Reception, services.custody, services.media, place, start, length, check)
-    blocks = _blocks(request)
-    first = await anext(blocks)
-    if sum(map(len, first)) == length:  # all of it: one thread does everything
-        size = await run_sync(_at_once, begin, first)
+    body = _Body(request.receive)
+    first = await body.block()
+    if body.whole:  # one thread does everything, and goes on to the end whoever leaves
+        at_once = asyncio.get_running_loop().run_in_executor(_threads, _at_once, begin, first)
+        size = await at_once
     else:
-        size = await _block_by_block(await run_sync(begin), first, blocks)
+        size = await _block_by_block(await run_sync(begin), first, body)
     return _answer(204, {"Upload-Offset": str(size), **_expires(services)})
 
 
-async def _blocks(request: Request) -> AsyncIterator[list[bytes]]:
-    """The body in large blocks, each in the pieces it came in.
+class _Body:
+    """The body of a request in large blocks, each in the pieces it came in."""
 
-    Of one that is cut also what came, and then ClientDisconnect.
-    """
-    block: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            block.append(chunk)
-            size += len(chunk)
-            if size >= _BLOCK_BYTES:
-                yield block
-                block, size = [], 0
-    except ClientDisconnect:
-        yield block
-        raise
-    yield block
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.more = True
+        self.whole = False
+        """All of it came. Without it, and with no more to come, the request was cut."""
+
+    async def block(self) -> list[bytes]:
+        """The next block; a smaller one at the end, or where the request was cut."""
+        block: list[bytes] = []
+        size = 0
+        while self.more and size < _BLOCK_BYTES:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.more = False
+                break
+            if piece := message.get("body", b""):
+                block.append(piece)
+                size += len(piece)
+            self.more = message.get("more_body", False)
+            self.whole = not self.more
+        return block
 
 
 def _at_once(begin: Callable[[], Reception], body: list[bytes]) -> int:
@@ -153,18 +165,19 @@ def _at_once(begin: Callable[[], Reception], body: list[bytes]) -> int:
         raise
 
 
-async def _block_by_block(
-    reception: Reception, block: list[bytes], blocks: AsyncIterator[list[bytes]]
-) -> int:
+async def _block_by_block(reception: Reception, block: list[bytes], body: _Body) -> int:
     """A block is written and hashed while the next one comes."""
     try:
         writing = asyncio.ensure_future(run_sync(reception.take, block))
         try:
-            async for block in blocks:
+            while body.more:
+                block = await body.block()
                 await writing
                 writing = asyncio.ensure_future(run_sync(reception.take, block))
         finally:
             await writing
+        if not body.whole:
+            raise ClientDisconnect
         return await run_sync(reception.finish)
     except BaseException:
         reception.cut()  # here and now: whoever cancels this may not wait
