@@ -1,7 +1,8 @@
 """`python -m tools.c_reference`: measure the C reference and write the figures into its README.
 
 Flash and RAM come from `make size` (Cortex-M4, -Os), coverage from `make coverage` (the tests of
-`tests/firmware_bridge`), lines are those that are neither empty nor comment.
+`tests/firmware_bridge`), lines are those that are neither empty nor comment. nanopb is measured with its
+source in the folder that `NANOPB_SRC` names (Debian: apt-get source nanopb).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ ROOM = Path(__file__).parents[1] / "firmware_bridge" / "c"
 README = ROOM / "README.md"
 BEGIN, END = "<!-- measured by python -m tools.c_reference -->", "<!-- end -->"
 PARTS = ("frame", "link", "glasses")
+LIBRARY = ("pb_common", "pb_encode", "pb_decode")
 COMPILER = "arm-none-eabi-gcc"
 
 
@@ -78,7 +80,9 @@ def render(
             f"| `{part}` | {code_lines(part)} | {size[part][0]} | {lines:.0f} % | {branches:.0f} % |"
         )
     rows.append(f"| messages (`wire.pb.c`, generated) | | {size['wire.pb'][0]} | | |")
-    total = sum(size[part][0] for part in (*PARTS, "wire.pb"))
+    total = sum(size[part][0] for part in (*PARTS, "wire.pb", *LIBRARY) if part in size)
+    if LIBRARY[0] in size:
+        rows.append(f"| nanopb (`pb_*.c`) | | {sum(size[part][0] for part in LIBRARY)} | | |")
     rows.append(f"| **together** | {sum(map(code_lines, PARTS))} | **{total}** | | |")
     rows += [
         "",

@@ -72,6 +72,18 @@ def test_every_message_becomes_its_value(
     sensor.close()
 
 
+def test_what_the_board_logs_is_in_the_journal(
+    board: PythonBoard, line: tuple[Board, BoardSensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    _, sensor = line
+    board.send(log=wire.Log(level=wire.LOG_WARNING, text="flash is worn out"))
+    board.send(worn=wire.Worn(worn=True))
+    until(sensor, lambda got: any(named(v, "worn") for v in got))
+    (record,) = [r for r in caplog.records if r.message == "microcontroller"]
+    assert record.levelname == "WARNING" and record.__dict__["said"] == "flash is worn out"
+    sensor.close()
+
+
 def test_what_came_before_the_line_broke_is_given_before_the_error(
     board: PythonBoard, line: tuple[Board, BoardSensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
