@@ -24,15 +24,12 @@ from device.calibration import (
     to_text,
 )
 from device.errors import InputError
-from device.expert_fit import FitSettings, blocks_of, fit_expert
+from device.expert_fit import FitSettings, blocks_of, fit_expert, independent
 from device.eye_view import Camera, Instant, Observation, Pairing
 from device.gaze_experts import Expert, Kind, covariance, fuse, opinion
 from device.gaze_map import Floats
+from device.recentre import DRIFT_DEG, Habit
 from device.types import Gaze
-
-DRIFT_DEG = 0.5
-"""An offset that stays the same while the wearer calibrates does not show in what is left out, but
-comes with the next minutes; half a degree is what it was between two parts of a Neon recording."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +50,12 @@ def fit(
     wearer: str = "unknown",
     created_utc: str = "unknown",
     settings: FitSettings | None = None,
+    natural: bool = False,
 ) -> Calibration:
     """Fit a calibration. Observations and gazes each in the order of their times.
+
+    `natural`: the wearer looked about as they always do, not at markers; then where they looked says
+    later what is drift (`device.recentre`).
 
     Raises InputError if there is no reference gaze, if it does not overlap the eye frames, or
     if no eye camera saw anything that goes with the gaze.
@@ -84,9 +85,21 @@ def fit(
         eye_model_sha256=eye_model_sha256,
         wearer=wearer,
         created_utc=created_utc,
+        habit=_habit(matched, settings) if natural else None,
     )
     # Through the file's form, so that a calibration just made and one read back are the same.
     return from_text(to_text(calibration), where="new calibration")
+
+
+def _habit(matched: Matched, settings: FitSettings) -> Habit:
+    middle, spread = matched.gaze.mean(axis=0).tolist(), matched.gaze.std(axis=0).tolist()
+    return Habit(
+        azimuth_deg=middle[0],
+        elevation_deg=middle[1],
+        spread_azimuth_deg=spread[0],
+        spread_elevation_deg=spread[1],
+        looks=independent(matched.t_ns, settings),
+    )
 
 
 def _without(matched: Matched, out: NDArray[np.bool_]) -> tuple[list[Instant], Floats]:

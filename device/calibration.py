@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from device.errors import ConfigError, StorageError
 from device.eye_view import VIEW_PX, Camera, Instant, Observation
 from device.gaze_experts import Expert, fuse, opinion
 from device.gaze_map import Bumps, Floats, Line
+from device.recentre import Habit
 
 VERSION = 1
 NEAR_DEG = 2.0
@@ -79,6 +80,8 @@ class Calibration:
     eye_model_sha256: str
     wearer: str
     created_utc: str
+    habit: Habit | None = None
+    """Of natural viewing; None after markers, which are where somebody put them."""
 
     def estimate(self, instant: Instant) -> Estimate | None:
         """Gaze at that instant; None if none of its cameras was calibrated.
@@ -162,6 +165,7 @@ def to_text(calibration: Calibration) -> str:
         "covariance": _pack(calibration.covariance),
         "sigma_scale": calibration.sigma_scale,
         "experts": [_expert_json(e) for e in calibration.experts],
+        "habit": asdict(calibration.habit) if calibration.habit else None,
     }
     return json.dumps({**body, "sha256": _digest(body)}, sort_keys=True, indent=1)
 
@@ -194,6 +198,7 @@ def from_text(text: str, *, where: str) -> Calibration:
             eye_model_sha256=raw["eye_model_sha256"],
             wearer=raw["wearer"],
             created_utc=raw["created_utc"],
+            habit=Habit(**raw["habit"]) if raw.get("habit") else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{where}: lacks or garbles {error}; {again}") from error

@@ -84,7 +84,7 @@ def _fit_pupil(
     gain = float(np.abs(np.linalg.det(turn)) ** 0.5)
     # The slope may leave the turn by about a quarter of its size (an oblique camera foreshortens by
     # that much); 0.5 deg is the noise of one independent fixation.
-    fixations = _independent(t_ns, settings)
+    fixations = independent(t_ns, settings)
     stiffness = (0.5 / (0.25 * max(gain, 0.1))) ** 2 / fixations
     line = fit_line(x, gaze, weight, stiffness=stiffness, prior=turn)
     reach = max(float(np.quantile(np.hypot(*(x - line.centre).T), 0.95)), 0.5)
@@ -190,7 +190,7 @@ def _with_bumps(
     left = gaze - expert.line(x)
     block = blocks_of(t_ns, settings.blocks)
     spread = float(np.sqrt(np.median(((x - expert.line.centre) ** 2).sum(1))))
-    ease = len(x) / _independent(t_ns, settings)
+    ease = len(x) / independent(t_ns, settings)
 
     def bumps(rows: NDArray[np.bool_], length: float) -> Bumps:
         return fit_bumps(x[rows], left[rows], weight[rows], length=length * spread, ease=ease)
@@ -220,7 +220,7 @@ def _shifts(raw: Floats, share: float) -> Floats:
     return np.asarray(np.concatenate([across, down]) * (share * VIEW_PX))
 
 
-def _independent(t_ns: NDArray[np.int64], settings: FitSettings) -> float:
+def independent(t_ns: NDArray[np.int64], settings: FitSettings) -> float:
     """How many fixations' worth of data there are."""
     steps_ns = np.minimum(np.diff(t_ns), settings.correlation_ms * 1e6)
     return max(4.0, float(steps_ns.sum()) / (settings.correlation_ms * 1e6))

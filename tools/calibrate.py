@@ -170,8 +170,10 @@ def as_gaze(markers: Sequence[tuple[int, float, float]]) -> list[Gaze]:
     return gazes
 
 
-def calibrate(recording: EyeRecording, which: str, *, eye_model_sha256: str = "") -> Calibration:
-    """Fit on that part of a recording."""
+def calibrate(
+    recording: EyeRecording, which: str, *, eye_model_sha256: str = "", natural: bool = True
+) -> Calibration:
+    """Fit on that part of a recording. `natural`: its gaze is not of markers."""
     observations, gazes = recording.within(recording.spans(which))
     try:
         return fit(
@@ -180,6 +182,7 @@ def calibrate(recording: EyeRecording, which: str, *, eye_model_sha256: str = ""
             eye_model_sha256=eye_model_sha256,
             wearer=recording.wearer,
             created_utc=recording.start_utc,
+            natural=natural,
         )
     except InputError as error:
         raise InputError(f"{recording.path} ({which}): {error}") from error
@@ -207,7 +210,9 @@ def command(recording: Path, out: Path, which: str, markers: Path | None, as_jso
         found = read(source, str(recording), estimator, on_time=tick)
     if markers is not None:
         found.gazes = read_markers(markers)
-    fitted = calibrate(found, which, eye_model_sha256=model_sha256(estimator))
+    fitted = calibrate(
+        found, which, eye_model_sha256=model_sha256(estimator), natural=markers is None
+    )
     fitted.save(out)
     accuracy = fitted.accuracy
     result = {

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from device.calibration import Calibration, Estimate
+from device.calibration import USABLE, Calibration, Estimate
 from device.errors import ConfigError
 from device.eye_view import Instant, Observation, Pairing, observe
+from device.recentre import Recentre
 from device.types import EyeFrame, Gaze, Pupil, Value
 
 
@@ -31,12 +32,16 @@ class GazeSettings:
     """Time constant of the smoothing while the eye is steady; 0 switches it off."""
     saccade_deg: float = 1.5
     """A step larger than this is followed at once, so that saccades keep their speed."""
+    recentre_s: float = 60.0
+    """Over how long looks are remembered that tell drift from looking elsewhere; 0 switches it off."""
 
     def __post_init__(self) -> None:
         if not self.pair_within_ms > 0 or not self.forget_ms > 0 or not self.saccade_deg > 0:
             raise ValueError("pair_within_ms, forget_ms and saccade_deg must be above 0")
         if not self.smooth_ms >= 0:
             raise ValueError("smooth_ms must be 0 or more")
+        if not self.recentre_s >= 0:
+            raise ValueError("recentre_s must be 0 or more")
 
 
 class GazeStage:
@@ -68,6 +73,9 @@ class GazeStage:
             forget_ns=int(self._settings.forget_ms * 1e6),
         )
         self._last: tuple[int, float, float] | None = None
+        habit = calibration.habit if calibration is not None else None
+        memory_s = self._settings.recentre_s
+        self._recentre = Recentre(habit, memory_s) if habit and memory_s > 0 else None
 
     def step(self, frame: EyeFrame) -> Iterable[Value]:
         """The frame's pupil, and gaze for each instant that the frame completes."""
@@ -92,6 +100,7 @@ class GazeStage:
         estimate = self._calibration.estimate(instant)
         if estimate is None:
             return
+        estimate = self._without_drift(instant.t_ns, estimate)
         azimuth_deg, elevation_deg = self._smooth(instant.t_ns, estimate)
         yield Gaze(
             t_ns=instant.t_ns,
@@ -99,6 +108,17 @@ class GazeStage:
             elevation_deg=elevation_deg,
             confidence=estimate.confidence,
             pupil_px=_diameter(instant),
+        )
+
+    def _without_drift(self, t_ns: int, found: Estimate) -> Estimate:
+        if self._recentre is None:
+            return found
+        if found.confidence >= USABLE:
+            self._recentre.see(t_ns, found.azimuth_deg, found.elevation_deg)
+        azimuth_deg, elevation_deg = self._recentre.drift_deg()
+        return found._replace(
+            azimuth_deg=found.azimuth_deg - azimuth_deg,
+            elevation_deg=found.elevation_deg - elevation_deg,
         )
 
     def _smooth(self, t_ns: int, now: Estimate) -> tuple[float, float]:
