@@ -17,7 +17,8 @@ from typing import Any
 from device.calibration import Calibration
 from device.carry import Carried
 from device.codec import dumps
-from device.energy import EnergyLedger, EnergyReport
+from device.energy import EnergyLedger
+from device.energy_report import EnergyReport
 from device.energy_table import EnergyTable
 from device.errors import BeheldError
 from device.model import WEIGHTS, Model, load
@@ -33,7 +34,7 @@ from device.spool import SnippetWriter, write_record
 from device.stages.attention import AttentionSettings, AttentionStage
 from device.stages.capture import CaptureSettings, CaptureStage
 from device.stages.emotion import EmotionSettings, EyeEmotionStage, FusionStage
-from device.stages.encode import EncodeSettings, EncodeStage
+from device.stages.encode import EncodeSettings, EncodeStage, buffered_px
 from device.stages.events import EventSettings, EventsStage
 from device.stages.gaze import GazeSettings, GazeStage
 from device.stages.resolution import ResolutionSettings, ResolutionStage, installed_network
@@ -200,7 +201,8 @@ def run_session(
         models["resolution"] = network  # the ledger charges every network that decides
     header = source.header
     source.camera.settings = settings.camera
-    ledger = EnergyLedger(table or EnergyTable.shipped(), models, header)
+    buffered = not header.brings_packets and buffered_px(settings.encode, header.scene) > 0
+    ledger = EnergyLedger(table or EnergyTable.shipped(), models, header, buffered)
     live = live or LiveRun()
     spool = live.spool or out / "spool"
     writer = SnippetWriter(

@@ -39,6 +39,7 @@ KINDS: dict[str, type] = {
         vocabulary.Tags,
         vocabulary.WakeChange,
         vocabulary.CameraRequest,
+        vocabulary.EncodeBurst,
         vocabulary.MomentStart,
         vocabulary.MomentSure,
         vocabulary.MomentEnd,

@@ -29,9 +29,11 @@ ROWS = {
     "accelerator_awake": "mW",
     "processor_asleep": "mW",
     "processor_awake": "mW",
+    "processor_between": "mW",
     "processor_wake": "mJ/wake",
     "network_mac": "pJ/MAC",
     "network_wake": "uJ/call",
+    "buffer": "nJ/px",
     "encode": "nJ/px",
     "decode": "nJ/px",
     "storage": "nJ/B",
@@ -55,6 +57,8 @@ class Assumed:
     """Of the eye frames, those on which the eye network runs (`device/pupil_track.py`)."""
     scene_rate_hz: float
     scene_bytes_per_px: float
+    encode_mpx_s: float
+    """Megapixels a second of the encoder in a burst, for which the main processor is awake."""
     battery_mwh: float
 
 

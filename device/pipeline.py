@@ -37,7 +37,11 @@ class Source(Protocol):
 
 
 class Stage(Protocol):
-    """Takes one value, yields none or more. State inside, I/O never."""
+    """Takes one value, yields none or more. State inside, I/O never.
+
+    What a stage makes goes behind the values it has passed. A stage may name classes in an attribute `ahead`:
+    what it makes of one of these goes in front of that value, for it is what the value concludes.
+    """
 
     @property
     def name(self) -> str: ...
@@ -150,18 +154,22 @@ def finish(stages: Sequence[Stage], end_ns: int, report: Report) -> list[Value]:
 
 def _through(stage: Stage, passed: list[Value], report: Report) -> None:
     made: list[Value] = []
+    ahead: tuple[type, ...] = getattr(stage, "ahead", ())
+    in_order: list[Value] = []
     for value in passed:
         if isinstance(value, stage.wants):
             wall, cpu = time.perf_counter(), time.thread_time()
-            made.extend(stage.step(value))
+            of_it = list(stage.step(value))
+            (in_order if isinstance(value, ahead) else made).extend(of_it)
             profile = report.stages[stage.name]
             took_s = time.perf_counter() - wall
             profile.calls += 1
             profile.cpu_s += time.thread_time() - cpu
             profile.wall_s += took_s
             profile.worst_wall_s = max(profile.worst_wall_s, took_s)
-    report.counts.update(type(v).__name__ for v in made)
-    passed += made
+            report.counts.update(type(v).__name__ for v in of_it)
+        in_order.append(value)
+    passed[:] = in_order + made
 
 
 def stream_of(value: Value) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from device.codec import dumps
-from device.energy import EnergyReport
+from device.energy_report import EnergyReport
 from device.errors import StorageError
 from device.identity import SESSION, Identity, write_private
 from device.pipeline import Report

@@ -320,6 +320,15 @@ class CameraRequest(Timed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EncodeBurst(Timed):
+    """The main processor is woken to encode the frames that have waited; their packets follow at once."""
+
+    frames: int
+    pixels: int
+    """Of all of them, at the size of the video."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MomentStart(Timed):
     reason: str
     """`attention`, `emotion`, `button`."""

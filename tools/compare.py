@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from device.__main__ import run_session
-from device.energy import EnergyReport
+from device.energy_report import EnergyReport
 from device.errors import InputError, StorageError
+from device.pipeline import Source
 from device.spool import THUMBNAIL
 from tools.compare_page import page
 from tools.open_source import open_source
@@ -113,17 +114,20 @@ def run(recording: str, chosen: Variant, label: str) -> Run:
     """The recording through the loop as that variant."""
     source = open_source(recording)
     duration_ns = source.header.duration_ns
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        progress(label, None if duration_ns is None else duration_ns / 1e9) as bar,
-    ):
+    with progress(label, None if duration_ns is None else duration_ns / 1e9) as bar:
+        return replayed(source, chosen, lambda t_ns: bar(t_ns / 1e9))
+
+
+def replayed(source: Source, chosen: Variant, done: Callable[[int], None]) -> Run:
+    """A source through the loop as that variant; `done` is told the time it has come to, in ns."""
+    with tempfile.TemporaryDirectory() as folder:
         outcome = run_session(
             source,
             Path(folder),
             settings=chosen.settings,
             models=chosen.models,
             calibration=calibration_of(source, chosen.models["eye"]),
-            progress=lambda t_ns: bar(t_ns / 1e9),
+            progress=done,
         )
         pictures = {
             path.parent.name: base64.b64encode(path.read_bytes()).decode()

@@ -13,7 +13,7 @@ import click
 from device.__main__ import run_session
 from device.emulator.settings import EmulatorSettings
 from device.emulator.source import Emulator
-from device.energy import EnergyReport
+from device.energy_report import EnergyReport
 from device.energy_table import EnergyTable
 from device.pipeline import Source
 from tools import energy_page

@@ -122,9 +122,12 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
     except OSError as error:
         raise StorageError(f"{folder}: cannot be made ({error.strerror})") from error
     sinks: list[Sink] = [glasses.wearer, PostureSink(glasses), glasses.latest, LogSink()]
+    # This loop runs on the main processor, which is awake anyway: bursts would save nothing and stall it.
+    encode = replace(settings.encode, buffer_mb=0.0)
     if settings.session.enabled:
-        encode = replace(settings.encode, hold_low=False)
-        settings = replace(settings, encode=encode)
+        encode = replace(encode, hold_low=False)
+    settings = replace(settings, encode=encode)
+    if settings.session.enabled:
         glasses.recorder = Recorder(folder / "session.mcap", glasses.header, settings.session)
         sinks.append(guarded(glasses.live, "recording", glasses.recorder))
     log.info(

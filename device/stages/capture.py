@@ -98,6 +98,7 @@ class CaptureStage:
                 if self._open is None:
                     self._open = value
                     self._thumbnail = None
+                    self._trim(value.t_ns)  # no packet may have come for long
                 self._trace.add_reason(value)
             case MomentEnd():
                 until_ns = value.t_ns if value.until_ns is None else value.until_ns
@@ -131,10 +132,12 @@ class CaptureStage:
         if not self._ring and not packet.keyframe:
             return  # nothing can be decoded before the next keyframe
         self._ring.append(packet)
-        if self._open is not None:
-            return
-        horizon_ns = packet.t_ns - self._pre_roll_ns
-        while self._ring[0].t_ns < horizon_ns:
+        if self._open is None:
+            self._trim(packet.t_ns)
+
+    def _trim(self, now_ns: int) -> None:
+        """No more than the pre-roll, from a keyframe on."""
+        while self._ring and self._ring[0].t_ns < now_ns - self._pre_roll_ns:
             self._ring.popleft()
         while self._ring and not self._ring[0].keyframe:
             self._ring.popleft()

@@ -250,3 +250,23 @@ def test_a_moment_taken_back_leaves_nothing_and_its_video_goes_before_the_next()
     assert isinstance(moment, Moment) and isinstance(capture, Capture)
     assert moment.start_ns == 9 * S and moment.reasons == ("emotion",)
     assert capture.packets[0].t_ns <= 5 * S
+
+
+def test_a_snippet_begins_with_the_pre_roll_however_long_no_packet_came() -> None:
+    """What the ring holds of the moment before is not what came before this one."""
+    stage = CaptureStage("kitchen", GEOMETRY, {})
+    encode = EncodeStage()
+    captures: list[Capture] = []
+    for start in (0, 600):
+        opened = MomentStart(t_ns=start * S + S // 2, reason="attention")
+        frames = [
+            SceneFrame(t_ns=start * S + k * S // 10, seq=k, pixels=np.zeros((48, 64, 3), np.uint8))
+            for k in range(20)
+        ]
+        packets = [p for frame in frames for p in encode.step(frame)]
+        end = MomentEnd(t_ns=start * S + 2 * S, reason="attention is over")
+        for value in (opened, *packets, end):
+            captures += [v for v in stage.step(value) if isinstance(v, Capture)]
+    first, second = captures
+    assert len(first.packets) == len(second.packets) == 20
+    assert second.start_ns == 600 * S and second.packets[0].keyframe

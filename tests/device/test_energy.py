@@ -21,6 +21,7 @@ from device.types import (
     CameraMode,
     CameraRequest,
     Capture,
+    EncodeBurst,
     EnergySample,
     EyeFrame,
     Moment,
@@ -110,10 +111,10 @@ def test_components_and_moments_add_up_exactly(lengths: list[int], length_ms: in
         net.run(isinstance(value, EyeFrame))
         book(value)
     report = book.close(length_ms * MS)
-    assert sum(fj[1] for fj in book.total.values()) == round(report.total_j * 1e15)
+    assert sum(fj[1] for fj in book.books.total.values()) == round(report.total_j * 1e15)
     of_moments = sum(fj[1] for account in book._moments.values() for fj in account.values())
     assert len(book._moments) == len(moments)
-    total = sum(fj[1] for fj in book.total.values())
+    total = sum(fj[1] for fj in book.books.total.values())
     assert of_moments + round(report.between_moments_j * 1e15) == pytest.approx(total, abs=2)
     assert 0 <= of_moments <= total
     assert report.total_j_low <= report.total_j <= report.total_j_high
@@ -189,7 +190,7 @@ def test_whatever_is_measured_the_sums_stay_exact(samples: list[tuple[str, int]]
             rail, power_mw = samples.pop()
             book(EnergySample(t_ns=value.t_ns, rail=rail, power_mw=power_mw, span_ns=200 * MS))
     report = book.close(4_000 * MS)
-    total = sum(fj[1] for fj in book.total.values())
+    total = sum(fj[1] for fj in book.books.total.values())
     assert sum(book._state_fj.values()) == total
     assert report.moments_j + report.between_moments_j == pytest.approx(total / 1e15, abs=1e-12)
     assert set(report.measured) <= {"inertial", "processor", "system"}
@@ -233,6 +234,69 @@ def test_a_check_leaves_the_main_processor_asleep_and_the_camera_low() -> None:
     assert low["accelerator"] == full["accelerator"] > off["accelerator"]
     woken_fj = rows["processor_wake"][1] + 10**9 * rows["processor_awake"][1]
     assert full["processor"] == pytest.approx(woken_fj / 1e15)
+
+
+def kept_with_a_burst(book: EnergyLedger) -> int:
+    """A moment of a second whose frames are encoded 800 ms after it, then its snippet; pixels encoded."""
+    book(eye(0))
+    book(CameraRequest(t_ns=0, mode=CameraMode.FULL, why=""))
+    for t in range(0, 1800, 40):
+        book(SceneFrame(t_ns=t * MS, seq=0, pixels=np.zeros((48, 64, 3), np.uint8)))
+    frames = len(range(0, 1800, 40))
+    if book.buffered:
+        book(EncodeBurst(t_ns=1800 * MS, frames=frames, pixels=frames * 64 * 48))
+    packets = tuple(packet(t) for t in range(0, 1800, 40))
+    for value in packets:
+        book(value)
+    book(CameraRequest(t_ns=1800 * MS, mode=CameraMode.OFF, why=""))
+    over = moment(0, 1000)
+    book(over)
+    book(Capture(start_ns=0, end_ns=over.end_ns, moment=over, packets=packets, thumbnail=None))
+    return frames * 64 * 48
+
+
+def test_with_a_buffer_the_main_processor_is_awake_in_bursts_alone() -> None:
+    book = EnergyLedger(EnergyTable.shipped(), {}, HEADER, buffered=True)
+    pixels = kept_with_a_burst(book)
+    report = book.close(3_000 * MS)
+    rows = EnergyTable.shipped().rows
+    took_ns = round(pixels / EnergyTable.shipped().assumed.encode_mpx_s * 1000)
+    expected_fj = rows["processor_wake"][1] + took_ns * rows["processor_awake"][1]
+    expected_fj += 1_800 * MS * rows["processor_between"][1]
+    expected_fj += 1_200 * MS * rows["processor_asleep"][1]
+    assert report.by_component_j["processor"] == pytest.approx(expected_fj / 1e15)
+    assert report.by_component_j["buffer"] == pytest.approx(pixels * rows["buffer"][1] / 1e15)
+    awake = ledger()
+    kept_with_a_burst(awake)
+    assert "buffer" not in awake.close(3_000 * MS).by_component_j
+
+
+def test_the_burst_that_ends_a_moment_and_its_snippet_belong_to_it_and_to_keeping() -> None:
+    book = EnergyLedger(EnergyTable.shipped(), {}, HEADER, buffered=True)
+    pixels = kept_with_a_burst(book)
+    (of_it,) = book._moments.values()
+    rows = EnergyTable.shipped().rows
+    woken_fj = rows["processor_wake"][1]
+    assert woken_fj < of_it["processor"][1] < 1.5 * woken_fj
+    assert of_it["encode"][1] == pixels * rows["encode"][1]
+    report = book.close(3_000 * MS)
+    later = ("storage", "radio")
+    assert all(report.by_component_j[name] * 1e15 == of_it[name][1] for name in later)
+    assert report.by_state_j["checking"] == 0
+    idle = ("inertial", "microcontroller", "accelerator", "processor", "scene_camera", "eye_camera")
+    drawn = {n: j for n, j in report.by_component_j.items() if n not in idle}
+    assert report.by_state_j["keeping"] > sum(drawn.values()) - drawn["eye_light"]
+    total = sum(fj[1] for fj in book.books.total.values())
+    assert sum(book._state_fj.values()) == total
+    assert report.moments_j + report.between_moments_j == pytest.approx(report.total_j)
+
+
+def test_where_a_board_has_no_buffer_bursts_are_no_cheaper_than_staying_awake() -> None:
+    buffered = EnergyLedger(EnergyTable.shipped(), {}, HEADER, buffered=True)
+    awake = ledger()
+    for book in (buffered, awake):
+        kept_with_a_burst(book)
+    assert buffered.close(3_000 * MS).total_j_high >= awake.close(3_000 * MS).total_j_high
 
 
 def test_a_long_moment_is_charged_from_its_start_and_not_from_the_sessions() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 
 from device.carry import MEASURES, Carried
 from device.errors import ConfigError
+from device.model import Model, load
 from device.resolution_policies import (
     LADDER,
     OBSERVATION_VERSION,
     OBSERVED,
     Fixed,
+    Learned,
+    OutOfRangeError,
     observe,
     read_rules,
     rule_at,
@@ -57,11 +61,11 @@ def attention(t_ms: int, region: Region) -> Attention:
 class Loop:
     """The stage with what the tag stage does to the shared memory."""
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, network: Model | None = None, **settings: object) -> None:
         self.carried = Carried()
         self.stage = ResolutionStage(
             self.carried,
-            None,
+            network,
             ResolutionSettings(**settings),  # type: ignore[arg-type]
         )
         self.place = LEFT
@@ -160,6 +164,29 @@ def test_a_missing_network_gives_way_to_the_rule_and_says_so() -> None:
     assert chosen and "no network is installed" in chosen[0].why
     rule = Loop(policy="trigger").still(2.0)
     assert [d.scale_px for d in decisions] == [d.scale_px for d in rule]
+
+
+def test_a_network_for_another_observation_gives_way_to_the_rule_and_says_so() -> None:
+    network = load("resolution")
+    figures = {**network.spec.figures, "observation_version": OBSERVATION_VERSION + 1}
+    network.spec = replace(network.spec, figures=figures)
+    decisions = Loop(network, policy="learned").still(2.0)
+    said = [d.why for d in decisions if "rule instead of network" in d.why]
+    assert said and f"made for observation version {OBSERVATION_VERSION + 1}" in said[0]
+    rule = Loop(policy="trigger").still(2.0)
+    assert [d.scale_px for d in decisions] == [d.scale_px for d in rule]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"), [(np.nan, "not a number"), (np.inf, "not a number"), (1e9, "beyond what")]
+)
+def test_the_network_judges_nothing_that_it_cannot_have_learnt(wrong: float, why: str) -> None:
+    policy = Learned(load("resolution"))
+    observation = observe(np.full(len(MEASURES), 0.1, np.float32), 0.5, 0.5)
+    assert policy.choose(observation[: len(MEASURES)], observation)[0] in range(len(LADDER))
+    observation[2] = wrong
+    with pytest.raises(OutOfRangeError, match=why):
+        policy.choose(observation[: len(MEASURES)], observation)
 
 
 def test_a_measure_that_is_not_a_number_means_a_full_run() -> None:

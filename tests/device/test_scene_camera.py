@@ -3,16 +3,22 @@ until a moment opens."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from device.attention_inputs import SceneMotion, crops
+from device.pipeline import Report, StageProfile, cascade
 from device.sources.camera import AlwaysOn, CameraSettings, SceneCamera
-from device.stages.encode import EncodeSettings, EncodeStage
+from device.stages.encode import BYTES_PER_PX, EncodeSettings, EncodeStage, buffered_px
 from device.types import (
     CameraMode,
     CameraRequest,
     DeviceEvent,
+    EncodeBurst,
+    MomentEnd,
+    MomentStart,
     Pixels,
     SceneFrame,
     SceneGeometry,
@@ -107,7 +113,8 @@ def small(t_ms: int) -> SceneFrame:
 
 
 def through(values: list[Value], **settings: float) -> list[ScenePacket]:
-    stage = EncodeStage(None, NATIVE, **settings)
+    """Encoded as they come, as far as they are encoded."""
+    stage = EncodeStage(EncodeSettings(buffer_mb=0), NATIVE, **settings)
     made = [packet for value in values for packet in stage.step(value)]
     return [packet for packet in made if isinstance(packet, ScenePacket)]
 
@@ -137,6 +144,77 @@ def test_a_session_that_is_recorded_has_its_checks_when_they_were() -> None:
         (packet,) = stage.step(small(t_ms))
         assert isinstance(packet, ScenePacket) and packet.t_ns == t_ms * MS
         assert (packet.width_px, packet.height_px) == (64, 48)
+
+
+FRAMES = 40
+BUFFER = EncodeSettings(buffer_mb=FRAMES * 64 * 48 * BYTES_PER_PX / 1e6)
+"""Holds so many full frames."""
+
+
+def in_bursts(values: list[Value]) -> list[Value]:
+    """What the stage makes of values in the loop, in the loop's order."""
+    stage = EncodeStage(BUFFER, NATIVE)
+    return [v for value in values for v in cascade([stage], value, profiled(stage))]
+
+
+def profiled(stage: EncodeStage) -> Report:
+    return Report(stages={stage.name: StageProfile()})
+
+
+def opened(t_ms: int) -> list[Value]:
+    return [
+        request(t_ms, CameraMode.FULL),
+        MomentStart(t_ns=t_ms * MS, reason="attention"),
+    ]
+
+
+def test_a_moment_is_encoded_in_bursts_and_its_last_packets_come_before_its_end() -> None:
+    full = [frame(1000 + 33 * k, 48, 64) for k in range(100)]
+    end = MomentEnd(t_ns=full[-1].t_ns, reason="")
+    made = in_bursts([small(900), *opened(1000), *full, end])
+    bursts = [v for v in made if isinstance(v, EncodeBurst)]
+    packets = [v for v in made if isinstance(v, ScenePacket)]
+    assert [p.t_ns for p in packets] == [900 * MS, *(f.t_ns for f in full)]
+    assert {(p.width_px, p.height_px) for p in packets} == {(64, 48)}
+    # The small frame takes a quarter of a full one's place, and is as large in the video.
+    assert [b.frames for b in bursts] == [FRAMES + 1, FRAMES, 100 - 2 * FRAMES]
+    assert sum(b.pixels for b in bursts) == len(packets) * 64 * 48
+    assert made[-1] is end and isinstance(made[-2], ScenePacket)
+    for before, after in pairwise(made):
+        if isinstance(after, ScenePacket):  # never but in a burst
+            assert isinstance(before, ScenePacket | EncodeBurst)
+    decoder = H264Decoder()
+    assert packets[0].keyframe and all(decoder.decode(p) is not None for p in packets)
+
+
+def test_a_moment_that_is_taken_back_wakes_nobody_and_stays_before_the_next_one() -> None:
+    first = [frame(1000 + 33 * k, 48, 64) for k in range(20)]
+    taken_back = MomentEnd(t_ns=first[-1].t_ns, reason="", kept=False)
+    made = in_bursts([*opened(1000), *first, taken_back])
+    assert not any(isinstance(v, ScenePacket | EncodeBurst) for v in made)
+    again = [frame(2000 + 33 * k, 48, 64) for k in range(10)]
+    end = MomentEnd(t_ns=again[-1].t_ns, reason="")
+    made = in_bursts([*opened(1000), *first, taken_back, *opened(2000), *again, end])
+    assert sum(isinstance(v, ScenePacket) for v in made) == 30
+
+
+def test_outside_a_moment_the_buffer_forgets_the_oldest_and_a_closed_switch_everything() -> None:
+    always = [frame(33 * k, 48, 64) for k in range(3 * FRAMES)]
+    end = MomentEnd(t_ns=5000 * MS, reason="")
+    packets = [v for v in in_bursts([*always, *opened(4000), end]) if isinstance(v, ScenePacket)]
+    assert [p.t_ns for p in packets] == [f.t_ns for f in always[-FRAMES:]]
+    shut = DeviceEvent(t_ns=4500 * MS, name="privacy", value=True)
+    made = in_bursts([*always, *opened(4000), shut, end])
+    assert not any(isinstance(v, ScenePacket | EncodeBurst) for v in made)
+
+
+@pytest.mark.parametrize("mb", [0.0, BUFFER.buffer_mb / FRAMES * 29])
+def test_without_a_buffer_for_a_second_frames_are_encoded_as_they_come(mb: float) -> None:
+    stage = EncodeStage(EncodeSettings(buffer_mb=mb), NATIVE)
+    assert buffered_px(EncodeSettings(buffer_mb=mb), NATIVE) == 0
+    for value in opened(0):
+        list(stage.step(value))
+    assert [type(v) for v in stage.step(frame(10, 48, 64))] == [ScenePacket]
 
 
 def test_only_the_pre_roll_is_held() -> None:

@@ -24,6 +24,7 @@ BENCHES = {
         "tools.bench.month",
         "A month of a heavy wearer: start, list and back up its server.",
     ),
+    "moments": ("tools.bench.moments", "Moments kept by the controller, against always-full."),
     "pipeline": ("tools.bench.pipeline", "Speed and CPU of the whole loop against always-on."),
     "track": (
         "tools.bench.track",
