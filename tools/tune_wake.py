@@ -5,10 +5,11 @@ recorded eye movements and estimates again with every setting of a grid, blind t
 the camera off. The rule of the eyes alone gets its own, larger grid, so that the comparison in
 `beheld bench attention` is with the best of its kind. Give data the network was not trained on.
 
-`checks` is about how short and how rare the checks may be. For every setting of its grid it prints F1,
-onset and the joules an hour that checking and keeping cost beyond watching (`PRICES_W`), the cheapest of
-those whose F1 is no lower than the present settings' first. A session `day:SEED[:SECONDS]` is an ordinary
-day of the virtual wearer; where there is one, the joules are of such days alone.
+`checks` is about what checks and doubtful moments cost. For every setting of its grid it prints F1 and
+onset, of days and of other sessions, and the joules an hour that checking and keeping cost beyond watching
+(`PRICES_W`, `MOMENT_J`), the cheapest of those first that are worth no less than the present settings, on
+days and on the others. A session `day:SEED[:SECONDS]` is an ordinary day of the virtual wearer; where there
+is one, the joules are of such days alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from device.sources.camera import AlwaysOn, SceneCamera
 from device.stages.attention import AttentionSettings, AttentionStage
 from device.stages.events import EventsStage
 from device.stages.wake import WakeSettings, WakeStage
-from device.types import Attention, EyeMovement, Gaze, Value, WakeChange, WakeState
+from device.types import Attention, EyeMovement, Gaze, MomentEnd, Value, WakeChange, WakeState
 from tools.attention_truth import Trial
 from tools.bench.attention import EYE_ONLY, Recording, Seen, Tally, sessions
 
@@ -72,13 +73,16 @@ BEFORE = WakeSettings(
 
 
 CHECKS = {
-    "dismiss_ms": (100.0, 200.0, 300.0),
-    "rest_ms": (2500.0, 4000.0, 5000.0, 6000.0),
-    "rest_share": (0.05, 0.1),
-    "linger_ms": (300.0, 500.0, 1000.0),
+    "dismiss_ms": (100.0, 200.0),
+    "linger_ms": (100.0, 300.0, 500.0),
+    "enter_probability": (0.5, 0.6),
+    "settled_probability": (0.4, 0.5),
+    "leave_probability": (0.3, 0.4),
 }
-PRICES_W = {WakeState.WATCHING: 0.0, WakeState.CHECKING: 0.043, WakeState.KEEPING: 0.37}
+PRICES_W = {WakeState.WATCHING: 0.0, WakeState.CHECKING: 0.043, WakeState.KEEPING: 0.15}
 """What a state draws beyond watching, about: `beheld energy`, joules over seconds of each state."""
+MOMENT_J = 0.35
+"""What a kept moment costs beyond its time: bursts of encoding, storage, radio."""
 DAY, DAY_S = "day:", 500.0
 
 
@@ -93,6 +97,8 @@ class Spent:
         if isinstance(value, WakeChange):
             self.joules += (value.t_ns - self._since_ns) / 1e9 * PRICES_W[self._state]
             self._state, self._since_ns = value.after, value.t_ns
+        elif isinstance(value, MomentEnd) and value.kept:
+            self.joules += MOMENT_J
 
 
 class Keep:
@@ -189,28 +195,40 @@ def best(
     return sorted(rows, key=lambda row: -row.f1)
 
 
-def sparing(
-    recorded: list[tuple[Trial, list[Value]]], start: WakeSettings
-) -> list[tuple[float, float, float, dict[str, float]]]:
-    """(joules an hour, F1, onset in ms, settings) of the grid `CHECKS`, the cheapest of those that find as
-    much as `start` first."""
-    days = any(trial.name.startswith(DAY) for trial, _ in recorded)
+@dataclass(frozen=True)
+class Spare:
+    """What a judge with these settings finds and spends."""
 
-    def row(wake: WakeSettings) -> tuple[float, float, float, dict[str, float]]:
-        tally, joules, hours = Tally(), 0.0, 0.0
-        for trial, values in recorded:
+    joules_per_h: float
+    rows: tuple[Row, ...]
+    """Of the days, of the other sessions; only what there is."""
+
+    @property
+    def settings(self) -> dict[str, float]:
+        return self.rows[0].settings
+
+    def as_good_as(self, other: Spare) -> bool:
+        pairs = zip(self.rows, other.rows, strict=True)
+        return all(mine.worth >= theirs.worth for mine, theirs in pairs)
+
+
+def sparing(recorded: list[tuple[Trial, list[Value]]], start: WakeSettings) -> list[Spare]:
+    """The grid `CHECKS`, the cheapest of those that are worth as much as `start` first."""
+    days = [entry for entry in recorded if entry[0].name.startswith(DAY)]
+    others = [entry for entry in recorded if not entry[0].name.startswith(DAY)]
+    groups = [group for group in (days, others) if group]
+
+    def spare(wake: WakeSettings) -> Spare:
+        joules, hours = 0.0, 0.0
+        for trial, values in groups[0]:
             spent = Spent()
-            seen = judged(values, wake, trial.duration_ns, spent)
-            for truth in trial.truths:
-                tally.add(seen, truth, trial.duration_ns)
-            if not days or trial.name.startswith(DAY):
-                joules, hours = joules + spent.joules, hours + trial.duration_ns / 3.6e12
-        chosen = {name: getattr(wake, name) for name in CHECKS}
-        return joules / hours, tally.f1, tally.figures()["onset_ms"] or 0.0, chosen
+            judged(values, wake, trial.duration_ns, spent)
+            joules, hours = joules + spent.joules, hours + trial.duration_ns / 3.6e12
+        return Spare(joules / hours, tuple(tried(group, wake, CHECKS) for group in groups))
 
-    least = row(start)[1]
-    rows = [row(wake) for wake in grid(start, CHECKS)]
-    return sorted(rows, key=lambda r: (r[1] < least, r[0]))
+    present = spare(start)
+    spares = [spare(wake) for wake in grid(start, CHECKS)]
+    return sorted(spares, key=lambda s: (not s.as_good_as(present), s.joules_per_h))
 
 
 def day(text: str) -> Trial:
@@ -267,8 +285,9 @@ def main() -> None:
         kind, trials = ("day", [day(data)]) if data.startswith(DAY) else sessions(data)[:2]
         recorded += [(t, heard(t, None if what.startswith("eyes") else model)) for t in trials]
     if what == "checks":
-        for joules, f1, onset_ms, chosen in sparing(recorded, WakeSettings())[:12]:
-            print(f"{joules:.1f} J/h  F1 {f1:.3f}  onset {onset_ms:.0f} ms  {chosen}")
+        for spare in sparing(recorded, WakeSettings())[:12]:
+            found = "  ".join(f"F1 {row.f1:.3f} onset {row.onset_ms:.0f} ms" for row in spare.rows)
+            print(f"{spare.joules_per_h:.1f} J/h  {found}  {spare.settings}")
         return
     start, table = {
         "eyes": (WakeSettings(policy="eye_only", min_moment_ms=0), EYES),

@@ -72,13 +72,13 @@ def test_bad_input_is_refused(
     assert message in f"{done.output} {done.exception}"
 
 
-def test_sparing_checks_are_found_by_what_they_cost_at_no_lower_f1() -> None:
+def test_sparing_settings_are_found_by_what_they_cost_at_no_lower_worth() -> None:
     recorded = [(trial, heard(trial, load("attention"))) for trial in (day("day:11:15"),)]
     rows = sparing(recorded, WakeSettings())
     assert len(rows) == math.prod(len(values) for values in CHECKS.values())
     present = {name: getattr(WakeSettings(), name) for name in CHECKS}
-    (mine,) = [row for row in rows if row[3] == present]
-    assert 0 < rows[0][0] <= mine[0] and rows[0][1] >= mine[1]
+    (mine,) = [row for row in rows if row.settings == present]
+    assert 0 < rows[0].joules_per_h <= mine.joules_per_h and rows[0].as_good_as(mine)
 
 
 def test_the_page_is_written_between_its_marks(tmp_path: Path) -> None:
