@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field
 
 from server.access import CurrentDevice, CurrentPerson, Use, address_of
 from server.api_problems import problems
-from server.custody import Arriving, Receipt
+from server.custody import Arriving
 from server.glasses import Device
 from server.keys import SEAL
+from server.receipts import Receipt
 
 router = APIRouter(prefix="/api/v1")
 

@@ -11,19 +11,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from server import record
 from server.checking import faults
-from server.database import utc_now
 from server.disk import flush, locked, sha256_of, write_durably, write_whole
 from server.entries import moment_key
 from server.index import Index
 from server.keys import MANIFEST as MANIFEST_PURPOSE
-from server.keys import RECEIPT, ServerKey, signed_by
+from server.keys import ServerKey, signed_by
 from server.manifest import (
     CUSTODY,
     MANIFEST,
@@ -36,22 +35,12 @@ from server.manifest import (
 from server.marks import Marks
 from server.media import MediaFolder
 from server.problems import Problem
+from server.receipts import Receipt, same, sign
 from server.sealing import SealKey, fresh_folder
 from server.settings import ServerSettings
 
 log = logging.getLogger("beheld.server")
 _BATCH = 100  # snippets that are indexed in one transaction
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The server's promise. `receipt` is the exact JSON text that `signature` covers."""
-
-    receipt: str
-    signature: str
-
-    def document(self) -> dict[str, str]:
-        return {"receipt": self.receipt, "signature": self.signature}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +91,7 @@ class Custody:
             )
         known = self.receipt(device_id, snippet_id)
         if known is not None:
-            return _same(known, manifest)
+            return same(known, manifest)
         if manifest.sealed_to not in ("", self._seal_key.recipient):
             raise Problem(
                 422,
@@ -156,7 +145,7 @@ class Custody:
                 raise Problem(422, "bad-signature", "the manifest is not signed by this device")
             self._verify(folder, manifest)
             opened = self._open(folder, manifest) if manifest.sealed_to else None
-            receipt = self._sign(device_id, manifest)
+            receipt = sign(self._key, device_id, manifest)
             custody = {
                 "format": 1,
                 "device_id": device_id,
@@ -286,19 +275,6 @@ class Custody:
         write_durably(opened / MANIFEST, manifest.raw)
         return opened
 
-    def _sign(self, device_id: str, manifest: Manifest) -> Receipt:
-        promise = {
-            "format": 1,
-            "server_id": self._key.server_id,
-            "device_id": device_id,
-            "snippet_id": manifest.snippet_id,
-            "manifest_sha256": manifest.sha256,
-            "files": [asdict(file) for file in manifest.stored],
-            "received_utc": utc_now(),
-        }
-        text = json.dumps(promise, sort_keys=True, separators=(",", ":"))
-        return Receipt(text, self._key.sign(RECEIPT, text.encode()))
-
     def _require_quota(self, device_id: str, manifest: Manifest) -> None:
         """What is stored, what others have announced, and this must fit together. Problem 507."""
         quota = self._settings.quota_mb << 20
@@ -312,13 +288,3 @@ class Custody:
                 f"the owner allows {self._settings.quota_mb} MiB and this would exceed it; "
                 "raise quota_mb or let old moments go",
             )
-
-
-def _same(receipt: Receipt, manifest: Manifest) -> Receipt:
-    if json.loads(receipt.receipt)["manifest_sha256"] != manifest.sha256:
-        raise Problem(
-            409,
-            "other-content",
-            "this snippet id is already stored with other content; nothing changed",
-        )
-    return receipt

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from server import feelings, story
+from server import evidence, feelings, story, units
 from server.access import CurrentPerson, Services, Use
 from server.judging import EMOTIONS
 from server.people import Person
@@ -20,9 +20,9 @@ from server.problems import TITLES, Problem
 from server.query import Query as SearchQuery
 
 templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
-templates.env.filters["seconds"] = story.seconds
-templates.env.filters["joules"] = story.joules
-templates.env.filters["plain"] = story.plain
+templates.env.filters["seconds"] = units.seconds
+templates.env.filters["joules"] = units.joules
+templates.env.filters["plain"] = units.plain
 templates.env.filters["day_short"] = story.day_short
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
@@ -119,7 +119,7 @@ def moment(key: str, request: Request, person: CurrentPerson, services: Use) -> 
     entry = services.index.entry(key)
     raw = services.media.record(entry.device_id, entry.snippet_id)
     before, after = services.index.neighbours(entry)
-    before_it, made_it = story.steps(raw)
+    before_it, made_it = evidence.steps(raw)
     models = raw.get("models")
     zone = ZoneInfo(entry.zone)
     return render(
@@ -127,25 +127,25 @@ def moment(key: str, request: Request, person: CurrentPerson, services: Use) -> 
         "moment.html",
         person,
         entry=entry,
-        raw={**raw, "video": story.video(raw)},
+        raw={**raw, "video": evidence.video(raw)},
         day_title=story.day_title(entry.local_day, datetime.now(zone).date()),
         headline=story.headline(entry),
         earlier=before_it,
         steps=made_it,
-        begin_s=max(0.0, (entry.start_ns - story.origin_ns(raw)) / 1e9 - 0.5),
-        thresholds=story.thresholds(raw),
-        energy=story.energy(raw),
-        feelings=story.feelings(raw),
-        ribbon=feelings.ribbon(raw, story.origin_ns(raw)),
+        begin_s=max(0.0, (entry.start_ns - evidence.origin_ns(raw)) / 1e9 - 0.5),
+        thresholds=evidence.thresholds(raw),
+        energy=evidence.energy(raw),
+        feelings=evidence.feelings(raw),
+        ribbon=feelings.ribbon(raw, evidence.origin_ns(raw)),
         influence=feelings.influence_words(entry.influence),
         because=feelings.because(raw),
         mood=feelings.mood_words(entry.valence, entry.arousal),
         felt_region=feelings.region(raw),
         emotions=EMOTIONS,
-        decisions=story.decisions(raw),
+        decisions=evidence.decisions(raw),
         session=services.reports.of_session(entry.device_id, entry.session_id),
         alike=[hit.entry for hit in services.finder.alike(key, limit=6)],
-        chart=story.chart(raw, entry),
+        chart=evidence.chart(raw, entry),
         models=models if isinstance(models, dict) else {},
         before=before,
         after=after,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from server import feelings, story
+from server import evidence, feelings, story
 from server.access import CurrentPerson, Services, Use
 from server.api_moments import Asked
 from server.api_wearer import week_of
@@ -143,8 +143,8 @@ def review(
         entry=entry,
         left=services.finder.count(query),
         headline=story.headline(entry) if entry else "",
-        begin_s=max(0.0, (entry.start_ns - story.origin_ns(raw)) / 1e9 - 0.5) if entry else 0.0,
-        feelings=story.feelings(raw),
+        begin_s=max(0.0, (entry.start_ns - evidence.origin_ns(raw)) / 1e9 - 0.5) if entry else 0.0,
+        feelings=evidence.feelings(raw),
         influence=feelings.influence_words(entry.influence) if entry else None,
         emotions=EMOTIONS,
         questions=_questions(services),
@@ -266,7 +266,7 @@ def sessions(
                 else "Time unknown",
                 "seen": story.seen_words(report),
                 "gaps": story.gap_words(report),
-                "parts": story.bars(report.by_component_j),
+                "parts": evidence.bars(report.by_component_j),
                 "share": 100 * report.energy_j / report.always_on_j
                 if report.energy_j is not None and report.always_on_j
                 else None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server import record, story
+from server import evidence, record, story
 from tests.server.companion import World
 from tests.server.snippets import Scene, make_record, make_small_snippet
 
@@ -27,7 +27,7 @@ def test_the_steps_of_a_moment_are_its_own() -> None:
         change(60, "checking", "keeping"),
     ]
     raw["evidence"]["ended"] = "attention is below 0.35"
-    before, made = story.steps(raw)
+    before, made = evidence.steps(raw)
     assert [step.why for step in before] == ["at 50", "at 52", "at 53", "at 55"]
     assert [step.why for step in made] == ["at 59.5", "at 60", "attention is below 0.35"]
     assert [round(step.at_s, 3) for step in made] == [0.0, 0.5, 2.5]
@@ -36,7 +36,7 @@ def test_the_steps_of_a_moment_are_its_own() -> None:
 def test_the_end_is_told_once() -> None:
     raw = make_record("one", Scene())
     raw["evidence"]["ended"] = "attention is below 0.35"
-    _, made = story.steps(raw)
+    _, made = evidence.steps(raw)
     assert [step.what for step in made].count("The moment ended") == 1
 
 
@@ -58,8 +58,8 @@ def test_strange_records_are_shown_as_far_as_they_go(raw: dict[str, Any]) -> Non
     seen = record.read(raw, session_id="s", fallback_utc="2026-05-04T07:41:09+00:00")
     assert seen.title == "Something looked at"
     assert seen.local_time == "07:41:09"
-    assert story.steps(raw) == ([], []) or raw["evidence"]["changes"]
-    assert story.energy(raw) == [] and story.feelings(raw) == []
+    assert evidence.steps(raw) == ([], []) or raw["evidence"]["changes"]
+    assert evidence.energy(raw) == [] and evidence.feelings(raw) == []
 
 
 def test_what_was_decided_is_told_with_what_it_drew() -> None:
@@ -69,11 +69,11 @@ def test_what_was_decided_is_told_with_what_it_drew() -> None:
         {"scale_px": 320, "reuse": False, "why": "age_s 0.60", "frames": 2},
     ]
     decided = {"320": {"frames": 3, "mj": 18.3}, "reuse": {"frames": 9, "mj": 0.0}}
-    carried, looked = story.decisions({"evidence": {"decisions": runs, "decided": decided}})
+    carried, looked = evidence.decisions({"evidence": {"decisions": runs, "decided": decided}})
     assert carried == ("carried along by optical flow", 9, 0.0, "little has changed")
     assert looked == ("looked at with 320 px", 3, 18.3, "age_s 0.60")
     for strange in (None, [], {"320": 4}, {"320": {"mj": "much"}}):
-        rows = story.decisions({"evidence": {"decisions": runs, "decided": strange}})
+        rows = evidence.decisions({"evidence": {"decisions": runs, "decided": strange}})
         assert [mj for _, _, mj, _ in rows] == [None, None]
 
 
@@ -93,12 +93,12 @@ def test_a_pause_begins_a_chapter_and_sleep_cuts_the_chart(world: World) -> None
     assert [len(c.entries) for c in story.chapters(entries, 15)] == [2, 1]
     assert story.chapters(entries, 15)[0].span == "09:00 to 09:05"
     raw = make_record("s0", Scene())
-    whole = story.chart(raw, entries[0])
+    whole = evidence.chart(raw, entries[0])
     assert whole is not None and len(whole.lines) == 1
     raw["evidence"]["attention"] = [
         row for row in raw["evidence"]["attention"] if not 60.2e9 < row[0] < 61.2e9
     ]
-    cut = story.chart(raw, entries[0])
+    cut = evidence.chart(raw, entries[0])
     assert cut is not None and len(cut.lines) == 2
 
 

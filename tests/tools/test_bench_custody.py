@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,25 @@ def test_out_of_time_it_says_how_far_it_came() -> None:
     found = campaign(4, 7, "custody.RUNS_A_WORLD = 1; whole = custody.campaign\n"
                      "custody.campaign = lambda runs, seed: whole(runs, seed, 1e-9)")  # fmt: skip
     assert (found["runs"], found["undelivered"]) == (0, 0)
+
+
+def test_it_goes_on_from_its_book(tmp_path: Path) -> None:
+    def part(which: str, and_then: str = "") -> dict[str, object]:
+        begin = (
+            "from pathlib import Path\n"
+            "custody.RUNS_A_WORLD = 2; whole = custody.campaign\n"
+            f"book = custody.Book(Path({str(tmp_path / 'book')!r}), 7)\n"
+            f"custody.campaign = lambda runs, seed: whole(runs, seed, None, book, {which})\n"
+        )
+        return campaign(6, 7, only("cut_answer", "answer_500") + begin + and_then)
+
+    assert (part("(1, 2)")["runs"], part("(2, 2)")["runs"]) == (4, 6)
+    with (tmp_path / "book").open("a") as file:
+        file.write('{"seed": 7, "co')  # as a kill leaves it
+    again = part("(1, 1)", "custody.run_world = None\n")  # nothing is run again
+    assert (again["runs"], again["delivered"], again["lost"]) == (6, 6, 0)
+    other = part("(1, 1)", "book._of['code'] = 'another'; custody.run_one = lambda *a: None\n")
+    assert other["runs"] == 6 and other["delivered"] == 0
 
 
 def test_glasses_that_delete_without_a_receipt_are_noticed() -> None:
