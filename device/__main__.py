@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from device.agreement import Agreement
 from device.calibration import Calibration
 from device.carry import Carried
 from device.codec import dumps
@@ -33,9 +34,10 @@ from device.sources.camera import CameraSettings
 from device.spool import SnippetWriter, write_record
 from device.stages.attention import AttentionSettings, AttentionStage
 from device.stages.capture import CaptureSettings, CaptureStage
-from device.stages.emotion import EmotionSettings, EyeEmotionStage, FusionStage
+from device.stages.emotion import EmotionSettings, EyeEmotionStage
 from device.stages.encode import EncodeSettings, EncodeStage, buffered_px
 from device.stages.events import EventSettings, EventsStage
+from device.stages.fusion import FusionStage
 from device.stages.gaze import GazeSettings, GazeStage
 from device.stages.resolution import ResolutionSettings, ResolutionStage, installed_network
 from device.stages.tag import TagSettings, TagStage
@@ -73,6 +75,8 @@ class Outcome:
     moments: list[dict[str, Any]]
     moments_sha256: str
     energy: EnergyReport
+    agreement: Agreement | None = None
+    """What is believed of the wearer's views afterwards; None without the fusion stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +175,8 @@ def emotion_stages(
     eyes = EyeEmotionStage(
         models["eye_emotion"], settings.emotion, personal, sees_pupils=not header.brings_gaze
     )
-    fusion = FusionStage(models["affect"], models["emoship"], settings.emotion)
+    known = None if personal is None else personal.agreement
+    fusion = FusionStage(models["affect"], models["emoship"], settings.emotion, known)
     return (eyes,), (() if header.scene is None else (fusion,))
 
 
@@ -212,9 +217,10 @@ def run_session(
     keep = live.keep_records
     if keep is not None:
         sinks.append(lambda value: writer.records.__delitem__(slice(None, -keep)))
+    chain = stages(header, models, settings, calibration, personal)
     report = run(
         source,
-        stages(header, models, settings, calibration, personal),
+        chain,
         sinks,
         progress=progress,
         report=live.report,
@@ -231,6 +237,7 @@ def run_session(
         moments=writer.records,
         moments_sha256=hashlib.sha256(content).hexdigest(),
         energy=energy,
+        agreement=next((s.agreement for s in chain if isinstance(s, FusionStage)), None),
     )
 
 

@@ -4,8 +4,10 @@
     HOME/personal/0003.json       every version, the present one included
 
 `enrol` makes it from a minute of the wearer's neutral eyes (and prompted expressions, if they like);
-`learn` adjusts it by what they corrected on the server. Every change is a new version and the old one stays,
-so `back` undoes it. A file belongs to one wearer and to one eye network: any other is refused.
+`learn` adjusts it by what they corrected on the server, `lived` by what sessions taught of their views
+(`device.agreement`). Every change is a new version and the old one stays, so `back` undoes it; sessions that
+follow each other without another change are one version. A file belongs to one wearer and to one eye network:
+any other is refused.
 
 Adjustment. The eye network's heads are linear in its vector. The wearer's neutral vector lies somewhere else
 than most people's; `PULL` of that difference is taken off, which in the outputs is the same as taking off the
@@ -27,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device.agreement import Agreement
 from device.codec import dumps
 from device.errors import BeheldError
 from device.model import WEIGHTS
@@ -51,6 +54,7 @@ LEAST_FRAMES = 10
 LEARNING = 0.3
 LARGEST_BIAS = 1.5
 """A class's log probability is never shifted further than this, whatever is corrected."""
+LIVED = "what sessions taught of the views"
 KEEP_STEP, LARGEST_KEEP = 0.02, 0.2
 """What one "not worth keeping" adds to the threshold of keeping, and the most that all of them add."""
 
@@ -87,6 +91,8 @@ class Personal:
     """Added to `wake.enter_probability`."""
     learnt: int = 0
     """Number of the last correction taken in."""
+    agreement: Agreement | None = None
+    """How far the wearer's views agree with what they feel; None before anything is known."""
 
     def check_model(self, sha256: str) -> None:
         """Raises PersonalError if this was made with another eye network."""
@@ -209,6 +215,14 @@ def learn(personal: Personal, corrections: Iterable[Mapping[str, Any]]) -> Perso
     )
 
 
+def lived(personal: Personal, agreement: Agreement) -> Personal:
+    """Take in what a session taught of the wearer's views; without a lesson it stays as it is."""
+    if agreement == (personal.agreement or Agreement()):
+        return personal
+    version = personal.version if personal.why == LIVED else personal.version + 1
+    return dataclasses.replace(personal, version=version, why=LIVED, agreement=agreement)
+
+
 # --- the file ------------------------------------------------------------------------------------
 
 
@@ -228,6 +242,8 @@ def read_file(path: Path, wearer: str | None = None) -> Personal:
             raw[key] = None if raw[key] is None else _neutral(raw[key])
         raw["references"] = {c: tuple(map(float, v)) for c, v in raw["references"].items()}
         raw["bias"] = tuple(map(float, raw["bias"]))
+        agreement = raw.get("agreement")
+        raw["agreement"] = None if agreement is None else _agreement(agreement)
         found = Personal(**raw)
         numbers = [*found.bias, found.keep_shift]
         if len(found.bias) != len(EMOTIONS) or not all(map(math.isfinite, numbers)):
@@ -289,6 +305,14 @@ def _neutral(raw: Mapping[str, Any]) -> Neutral:
         vector=tuple(map(float, raw["vector"])),
         log_probabilities=tuple(map(float, raw["log_probabilities"])),
         gate_logit=float(raw["gate_logit"]),
+    )
+
+
+def _agreement(raw: Mapping[str, Any]) -> Agreement:
+    return Agreement(
+        moments=int(raw["moments"]),
+        belief=tuple(map(float, raw["belief"])),
+        eyes=tuple(map(float, raw["eyes"])),
     )
 
 

@@ -1,6 +1,6 @@
 """The fusion's checkpoint to `device/weights/emoship.onnx`: `python -m export.emoship`.
 
-The card's figures are those of `beheld bench emoship`, given as its JSON: `--figures FILE`.
+The card's figures are those of `beheld bench emoship` on LFW's eyes, given as its JSON: `--figures FILE`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from export.onnx_file import (
 )
 from models.emoship import Emoship, EmoshipConfig
 
-OUTPUTS = ("probabilities", "influence")
+OUTPUTS = ("probabilities", "influence", "likelihood")
 TOLERANCE = 3e-3
 """The influence is a ratio of roots: where neither view nor eyes move anything, rounding shows in it."""
 COMMAND = (
     "python -m models.train_emoship && python -m export.emoship && beheld bench emoship --eyes DIR "
-    "--scenes DIR --json > FILE && python -m export.emoship --figures FILE && beheld bench emoship --eyes "
-    "DIR --scenes DIR --page CARD"
+    "--scenes DIR --json > FILE && python -m export.emoship --figures FILE` and, for other eyes, `beheld "
+    "bench emoship --eyes DIR --scenes DIR --page CARD"
 )
 CARD = Path(__file__).parents[1] / "docs" / "models" / "emoship.md"
 
@@ -51,9 +51,14 @@ class Shipped(torch.nn.Module):  # type: ignore[misc]
         eye: torch.Tensor,
         affect: torch.Tensor,
         sd: torch.Tensor,
+        share: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        made = self.net(vector, eye, affect, sd)
-        return {"probabilities": made["logits"].softmax(1), "influence": made["influence"]}
+        made = self.net(vector, eye, affect, sd, share)
+        return {
+            "probabilities": made["logits"].softmax(1),
+            "influence": made["influence"],
+            "likelihood": made["likelihood"],
+        }
 
 
 def main() -> None:
@@ -74,10 +79,10 @@ def main() -> None:
     contract = spec(onnx.load(path), saved, figures)
     attach(path, contract)
     gaps = parity(torch_reference(shipped, OUTPUTS), Model(path), calls)
-    heading = "`beheld bench emoship`: people and themes seen by none of the networks"
+    measured = sections(figures, "emo_lfw_expressions_dev") if figures else {}
     write_card(
         contract,
-        {heading: figures, "Largest difference to the training framework": gaps},
+        {**measured, "Largest difference to the training framework": gaps},
         CARD,
         command=COMMAND,
     )
@@ -90,7 +95,24 @@ def _call(rng: np.random.Generator, config: EmoshipConfig) -> dict[str, Any]:
         "eye": rng.dirichlet(np.ones(len(EMOTIONS)), 1).astype(np.float32),
         "affect": rng.uniform(1, 7, (1, 2)).astype(np.float32),
         "sd": rng.uniform(0.5, 1.5, (1, 2)).astype(np.float32),
+        "share": rng.uniform(0, 1, (1, 1)).astype(np.float32),
     }
+
+
+def sections(found: dict[str, Any], eyes: str) -> dict[str, Any]:
+    """The card's sections of what `beheld bench emoship` found with one folder of eyes."""
+    of = f"`beheld bench emoship --eyes {eyes}`"
+    rows = {}
+    for degree, row in found["by_agreement"].items():
+        learnt = sorted(row["learnt"].items(), key=lambda item: int(item[0]))
+        rows[degree] = {
+            **{k: row[k] for k in ("eye", "scene", "fused")},
+            "told 0.8": row["told"],
+            **{f"after {n}": x["fused"] for n, x in learnt},
+            **{f"share after {n}": x["share"] for n, x in learnt},
+        }
+    rest = {k: v for k, v in found.items() if k not in ("by_agreement", "uar_learnt")}
+    return {of: rest, f"{of}: by the share of views that agree (rows)": rows}
 
 
 def spec(graph: onnx.ModelProto, saved: dict[str, Any], figures: dict[str, Any]) -> ModelSpec:
@@ -98,7 +120,7 @@ def spec(graph: onnx.ModelProto, saved: dict[str, Any], figures: dict[str, Any])
     length = saved["config"]["vector"]
     return ModelSpec(
         name="emoship",
-        version="1.1.0",
+        version="1.2.0",
         inputs=(
             TensorSpec(
                 name="vector", shape=(1, length), dtype="float32", meaning="of the eye network"
@@ -115,6 +137,12 @@ def spec(graph: onnx.ModelProto, saved: dict[str, Any], figures: dict[str, Any])
             TensorSpec(
                 name="sd", shape=(1, 2), dtype="float32", meaning="standard deviation of each"
             ),
+            TensorSpec(
+                name="share",
+                shape=(1, 1),
+                dtype="float32",
+                meaning="of this wearer's views that agree with what is felt, 0 to 1",
+            ),
         ),
         outputs=(
             TensorSpec(
@@ -125,6 +153,12 @@ def spec(graph: onnx.ModelProto, saved: dict[str, Any], figures: dict[str, Any])
                 shape=(1, 1),
                 dtype="float32",
                 meaning="how much the view moves the classes, as a share of view and eyes, 0 to 1",
+            ),
+            TensorSpec(
+                name="likelihood",
+                shape=(1, 7),
+                dtype="float32",
+                meaning="of the view if it agrees with each feeling, beside 1 for an average view",
             ),
         ),
         colour="none",

@@ -4,8 +4,9 @@ Two kinds of evidence are added. The eye's is the eye network's own opinion, as 
 likely such a view is for each feeling: each feeling has a place in valence and arousal, the view's own place
 is known with a doubt (the affect network's standard deviation), and only a share of the views agrees with the
 feeling at all. In closed form that is a Gaussian of summed variances beside a constant, so a view that might
-be anything says nothing; places, widths and the share are learnt from where the circumplex puts them. Seven
-places are few enough for the few hundred views there are.
+be anything says nothing; places and widths are learnt from where the circumplex puts them. Seven places are
+few enough for the few hundred views there are. The share is given: it is the wearer's and their day's, and
+`device.agreement` learns it from what the eyes say and the likelihoods that come out here.
 
 Squeeze-and-excitation over [eye ; scene]: both are squeezed into one short vector, and what comes out of it
 weighs both kinds of evidence, so a doubtful eye can hand over to the view and the other way round. A view
@@ -16,7 +17,6 @@ eyes. The paper's network is not public; this one is ours.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -40,8 +40,9 @@ class EmoshipConfig:
 
 
 class Emoship(nn.Module):
-    """Eye vector (B, 96) and class probabilities (B, 7), affect (B, 2) and sd (B, 2) of the view -> logits
-    (B, 7), influence (B, 1)."""
+    """Eye vector (B, 96) and class probabilities (B, 7), affect (B, 2) and sd (B, 2) of the view, share
+    (B, 1) of views that agree -> logits (B, 7), influence (B, 1), likelihood (B, 7) of the view if it agrees
+    with each feeling, beside 1 for an average view."""
 
     def __init__(self, config: EmoshipConfig | None = None) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class Emoship(nn.Module):
         self.width = nn.Parameter(torch.zeros(2))  # log; of the agreeing views around a place
         self.doubt = nn.Parameter(torch.zeros(2))  # log; factor on the affect network's sd
         self.rarity = nn.Parameter(torch.zeros(classes))  # log; of views near a place
-        self.agreeing = nn.Parameter(torch.tensor(math.log(4.0)))  # logit
+        self.register_buffer("ordinary", torch.ones(classes))  # mean of `near` over many views
         self.eye = nn.Sequential(nn.Linear(c.vector + classes, c.channels), nn.ReLU())
         self.scene = nn.Sequential(nn.Linear(4 + classes, c.channels), nn.ReLU())
         self.squeeze = nn.Sequential(
@@ -67,23 +68,28 @@ class Emoship(nn.Module):
         nn.init.zeros_(self.squeeze[2].bias)
         self.dropout = nn.Dropout(c.dropout)
 
-    def suggested(self, given: Tensor) -> Tensor:
-        """Affect and sd (B, 4) -> log likelihood of such a view for each feeling (B, 7), up to a constant."""
+    def near(self, given: Tensor) -> Tensor:
+        """Affect and sd (B, 4) -> likelihood of such a view among those that agree with each feeling, over
+        that among all views (B, 7)."""
         variance = self.width.exp().square() + (given[:, 2:] * self.doubt.exp()).square()
         squares = (given[:, None, :2] - self.places).square() / variance[:, None]
-        near = self.rarity - squares.sum(2) / 2 - variance.log().sum(1, keepdim=True) / 2
-        share = self.agreeing.sigmoid()
-        return (share * near.exp() + 1 - share).log()
+        log = self.rarity - squares.sum(2) / 2 - variance.log().sum(1, keepdim=True) / 2
+        return log.exp()
+
+    def suggested(self, given: Tensor, share: Tensor) -> Tensor:
+        """Log likelihood of such a view for each feeling (B, 7), up to a constant."""
+        return (share * self.near(given) + 1 - share).log()
 
     def forward(
-        self, vector: Tensor, probabilities: Tensor, affect: Tensor, sd: Tensor
+        self, vector: Tensor, probabilities: Tensor, affect: Tensor, sd: Tensor, share: Tensor
     ) -> dict[str, Tensor]:
         given = torch.cat([affect, sd], 1)
         off = (given - self.usual) / self.spread
         opinion = _centred(probabilities.clamp(min=1e-4).log())
-        evidence = _centred(self.suggested(given) - self.suggested(self.usual))
+        evidence = _centred(self.suggested(given, share) - self.suggested(self.usual, share))
         doubt = sd.mean(1, keepdim=True)
-        evidence = evidence * ((EMPTY[1] - doubt) / (EMPTY[1] - EMPTY[0])).clamp(0, 1)
+        shows = ((EMPTY[1] - doubt) / (EMPTY[1] - EMPTY[0])).clamp(0, 1)
+        evidence = evidence * shows
         vector = (vector - self.vector_mean) / self.vector_scale
         eye = self.dropout(self.eye(torch.cat([vector, opinion / 2], 1)))
         scene = self.scene(torch.cat([off.clamp(-6, 6), evidence], 1))
@@ -92,7 +98,11 @@ class Emoship(nn.Module):
         both = by_eye + by_scene
         # How far the classes move when the view is taken away, and when the eyes are.
         moved = [_divergence(both, rest).sqrt() for rest in (by_eye, by_scene)]
-        return {"logits": both, "influence": moved[0] / (moved[0] + moved[1])}
+        return {
+            "logits": both,
+            "influence": moved[0] / (moved[0] + moved[1]),
+            "likelihood": 1 + shows * (self.near(given) / self.ordinary - 1),
+        }
 
 
 def _divergence(a: Tensor, b: Tensor) -> Tensor:

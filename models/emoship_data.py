@@ -54,9 +54,12 @@ class Views:
 
 
 def construct(
-    labels: NDArray[np.int64], ratings: Floats, agreement: float, rng: np.random.Generator
+    labels: NDArray[np.int64],
+    ratings: Floats,
+    agreement: float | Floats,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Index of a view for each eye.
+    """Index of a view for each eye; `agreement` is one share, or one for each.
 
     With probability `agreement` it is drawn with weights that fall with the distance of its rated valence
     and arousal from `AFFECT_OF` its feeling (a Gaussian of width `NEAR`); else it is drawn blindly, which

@@ -28,7 +28,6 @@ from models.affect_data import read_scenes, theme_hash
 from models.emoship import Emoship, EmoshipConfig
 from models.emoship_data import (
     AFFECT_OF,
-    AGREEMENT,
     EYES_SPLIT,
     NEAR,
     THEMES_SPLIT,
@@ -52,7 +51,9 @@ class TrainEmoship:
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     smoothing: float = 0.05
-    agreement: float = AGREEMENT
+    told_apart: float = 0.5
+    """Standard deviation, as a logit, of the share that the network is told from the one the pairs were made
+    with, which is anything between 0 and 1: what is learnt of a wearer is never exact."""
     one_eye_share: float = 0.4
     degraded_share: float = 0.2
     """Of the eyes, hardly seen."""
@@ -95,6 +96,12 @@ def begin(net: Emoship, views: Views) -> None:
         net.places.copy_(places)
         net.width.fill_(math.log(NEAR))
         net.rarity.copy_(2 * math.log(NEAR) - near.log())
+
+
+def told(agreement: NDArray[np.float64], apart: float, rng: np.random.Generator) -> torch.Tensor:
+    """(B, 1): the share of each pair as the network is told it."""
+    logit = np.log((agreement + 0.02) / (1.02 - agreement)) + rng.normal(0, apart, len(agreement))
+    return torch.from_numpy(1 / (1 + np.exp(-logit))).float()[:, None]
 
 
 def main() -> None:
@@ -159,7 +166,9 @@ def main() -> None:
         one = (kind == 0) & (rng.random(cfg.batch) < cfg.one_eye_share)
         kind[one] = rng.integers(1, 3, int(one.sum()))
         eyes, opinion = all_vectors[kind, rows], opinions[kind, rows]
-        pick = construct(labels, views.ratings, cfg.agreement, rng)
+        agreement = rng.random(cfg.batch)
+        shares = told(agreement, cfg.told_apart, rng)
+        pick = construct(labels, views.ratings, agreement, rng)
         seen = np.concatenate([views.affect[pick], views.sd[pick]], 1)
         seen[:, :2] += rng.normal(0, cfg.noise, (cfg.batch, 2)).astype(np.float32)
         no_eye = rng.random(cfg.batch) < cfg.no_eye_share
@@ -167,7 +176,7 @@ def main() -> None:
         none = (rng.random(cfg.batch) < cfg.blank_share) & ~no_eye
         seen[none] = blank[rng.integers(len(blank), size=int(none.sum()))]
         x = torch.from_numpy(seen)
-        made = net(torch.from_numpy(eyes), torch.from_numpy(opinion), x[:, :2], x[:, 2:])
+        made = net(torch.from_numpy(eyes), torch.from_numpy(opinion), x[:, :2], x[:, 2:], shares)
         loss = F.cross_entropy(
             made["logits"], torch.from_numpy(labels), label_smoothing=cfg.smoothing
         )
@@ -180,6 +189,12 @@ def main() -> None:
                 average[key].lerp_(value, 1 - cfg.ema)
         if step % 100 == 99:
             print(f"step {step + 1} loss {float(loss.detach()):.3f}", flush=True)
+
+    final = Emoship(EmoshipConfig(vector=all_vectors.shape[2]))
+    final.load_state_dict(average)
+    given = torch.from_numpy(np.concatenate([views.affect, views.sd], 1))
+    with torch.no_grad():
+        average["ordinary"] = final.near(given).mean(0)
 
     EYES_SPLIT.write_text("\n".join(sorted(eye_hash(e) for e in faces.eyes)) + "\n")
     known = {theme_hash(t) for t, k in zip(themes, held_in, strict=True) if k}

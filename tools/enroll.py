@@ -120,6 +120,7 @@ def _after(home: Path, wearer: str, made: Personal) -> Personal:
         bias=before.bias,
         keep_shift=before.keep_shift,
         learnt=before.learnt,
+        agreement=before.agreement,
     )
 
 
@@ -135,4 +136,7 @@ def told(now: Personal | None, home: Path) -> dict[str, Any]:
         "references": sorted(now.references) or (["neutral"] if now.neutral else []),
         "bias": bias,
         "keep_shift": now.keep_shift,
+        "agreeing_views": None
+        if now.agreement is None
+        else {"share": now.agreement.share, "moments": now.agreement.moments},
     }

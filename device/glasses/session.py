@@ -12,8 +12,9 @@ from pathlib import Path
 
 from device import personal
 from device.__main__ import LiveRun, Outcome, load_models, run_session
+from device.agreement import Agreement
 from device.calibration import Calibration
-from device.errors import ConfigError, LinkError, StorageError
+from device.errors import BeheldError, ConfigError, LinkError, StorageError
 from device.glasses.cameras import camera_watches, eyes_on_board
 from device.glasses.controls import Controls
 from device.glasses.latest import Latest
@@ -22,7 +23,7 @@ from device.glasses.settings import LiveSettings
 from device.glasses.wearer import Wearer
 from device.identity import Identity
 from device.live import Clock, Live, Watch
-from device.model import Model
+from device.model import Model, load
 from device.personal import Personal
 from device.pipeline import Report, Sink
 from device.posture import PostureJudge
@@ -155,6 +156,7 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
         )
     finally:
         close(glasses)
+    remember(settings, own, outcome.agreement)
     log.info(
         "session ended",
         extra={"session_s": glasses.report.session_ns / 1e9, "gap_s": glasses.report.gap_ns / 1e9},
@@ -174,6 +176,30 @@ def personal_of(settings: LiveSettings) -> Personal | None:
     if not (home / personal.NAME).is_file():
         return None
     return personal.read(home, Identity.load_or_create(home).device_id)
+
+
+def remember(settings: LiveSettings, before: Personal | None, agreement: Agreement | None) -> None:
+    """Into the wearer's own file goes what the session taught of their views.
+
+    Not if that file was erased meanwhile. A file that cannot be read or written is left as it is, and logged:
+    the session is over and kept.
+    """
+    if agreement is None or not agreement.moments:
+        return
+    home = home_of(settings)
+    try:
+        now = personal_of(settings)
+        if now is None and before is not None:
+            return
+        if now is None:
+            wearer = Identity.load_or_create(home).device_id
+            sha256 = load("eye_emotion").sha256
+            now = Personal(wearer=wearer, model_sha256=sha256, version=0, why="nothing learnt yet")
+        made = personal.lived(now, agreement)
+        if made is not now:
+            personal.write(home, made)
+    except (BeheldError, OSError) as error:
+        log.warning("what the session taught of the views is lost", extra={"why": str(error)})
 
 
 def protect(settings: LiveSettings) -> Protection:

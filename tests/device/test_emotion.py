@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device.agreement import Agreement
 from device.errors import ModelError
 from device.model import load
 from device.personal import Neutral, Personal, PersonalError
-from device.stages.emotion import EmotionSettings, EyeEmotionStage, FusionStage, eye_crop
+from device.stages.emotion import EmotionSettings, EyeEmotionStage, eye_crop
+from device.stages.fusion import FusionStage
 from device.types import (
     EMOTIONS,
     DeviceEvent,
@@ -54,8 +56,11 @@ def eyes(gate: float = 0.9) -> Any:
     return FakeModel(vector=[[1.0, 2.0]], gate=[[gate]], probabilities=[row])
 
 
+PATTERN = np.tile(np.arange(96, dtype=np.uint8), (96, 1))
+
+
 def frame(ms: int, eye: str = "right") -> EyeFrame:
-    return EyeFrame(t_ns=ms * MS, eye=eye, seq=ms, pixels=np.full((96, 96), 90, np.uint8))  # type: ignore[arg-type]
+    return EyeFrame(t_ns=ms * MS, eye=eye, seq=ms, pixels=PATTERN)  # type: ignore[arg-type]
 
 
 def pupil(ms: int, eye: str = "right", openness: float = 0.9, confidence: float = 0.9) -> Pupil:
@@ -128,9 +133,37 @@ def test_blinks_of_a_recordings_own_gaze_are_skipped() -> None:
     assert len(opened) == 1
 
 
+def test_a_covered_camera_is_no_eye_and_no_made_up_feeling() -> None:
+    def dark(ms: int, eye: str) -> EyeFrame:
+        pixels = np.random.default_rng(ms).normal(20, 1, (96, 96)).astype(np.uint8)
+        return dataclasses.replace(frame(ms, eye), pixels=pixels)
+
+    model = eyes()
+    stage = EyeEmotionStage(model, ON, sees_pupils=False)
+    both = [dark(ms, eye) for ms in range(0, 2000, 20) for eye in ("right", "left")]
+    assert feed(stage, both) == [] and model.shown == [] and stage.empty == 4
+    one = [f for ms in range(3000, 4000, 20) for f in (dark(ms, "right"), frame(ms, "left"))]
+    assert len(feed(stage, one)) == 2
+    assert all(call["eyes"].shape == (1, 1, 64, 64) for call in model.shown)
+
+
+def test_estimates_are_averaged_over_time_and_a_long_gap_begins_anew() -> None:
+    model = eyes(gate=0.2)
+    stage = EyeEmotionStage(model, EmotionSettings(on=True, smooth_ms=1500.0, forget_ms=5000.0))
+    feed(stage, stream(2000))
+    model.outputs["gate"][:] = 0.9
+
+    def gates(start_ms: int) -> list[float]:
+        later = [dataclasses.replace(v, t_ns=v.t_ns + start_ms * MS) for v in stream(2000)]  # type: ignore[type-var]
+        return [m.non_neutral for m in feed(stage, later) if isinstance(m, EmotionEstimate)]
+
+    slowly = gates(2000)
+    assert 0.2 < slowly[0] < 0.45 and slowly == sorted(slowly) and slowly[-1] < 0.9
+    assert gates(20_000)[0] == pytest.approx(0.9)
+
+
 def test_the_left_eye_is_mirrored() -> None:
-    pixels = np.tile(np.arange(96, dtype=np.uint8), (96, 1))
-    right, left = eye_crop(pixels, mirrored=False), eye_crop(pixels, mirrored=True)
+    right, left = eye_crop(PATTERN, mirrored=False), eye_crop(PATTERN, mirrored=True)
     assert right[0, 0] < right[0, -1] and (left == right[:, ::-1]).all()
 
 
@@ -145,6 +178,8 @@ def test_what_is_no_number_is_a_stated_fault_and_no_silent_neutral() -> None:
 def test_a_network_of_other_classes_is_refused() -> None:
     with pytest.raises(ModelError, match="joy"):
         EyeEmotionStage(FakeModel(classes=("joy", "neutral")))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="none"):
+        FusionStage(FakeModel(), FakeModel(classes=()))  # type: ignore[arg-type]
 
 
 def test_privacy_stops_looking_and_forgets() -> None:
@@ -194,7 +229,9 @@ def tags(ms: int, whole: bool = False, value: float = 0.1) -> Tags:
 
 def fusion(settings: EmotionSettings = ON) -> tuple[FusionStage, Any, Any]:
     affect = FakeModel(affect=[[6.0, 4.0]], sd=[[0.8, 0.7]])
-    network = FakeModel(probabilities=[[0, 0, 0, 1, 0, 0, 0]], influence=[[0.7]])
+    network = FakeModel(
+        probabilities=[[0, 0, 0, 1, 0, 0, 0]], influence=[[0.7]], likelihood=[[1.0] * 7]
+    )
     return FusionStage(affect, network, settings), affect, network  # type: ignore[arg-type]
 
 
@@ -221,6 +258,37 @@ def test_an_open_moment_is_reason_enough() -> None:
     assert feed(stage, [MomentEnd(t_ns=20 * MS, reason="over"), estimate(30, 0.1)]) == []
 
 
+def test_a_kept_moment_teaches_once_how_far_views_agree_and_a_dropped_one_nothing() -> None:
+    stage, _, network = fusion()
+    stage.agreement = Agreement(moments=10)
+    network.outputs["likelihood"] = np.array([[0.1, 0.1, 0.1, 6.0, 0.1, 0.1, 0.1]], np.float32)
+    happy = dataclasses.replace(
+        estimate(10, 0.9), probabilities=(0.02, 0.02, 0.02, 0.88, 0.02, 0.02, 0.02)
+    )
+
+    def moment(kept: bool) -> None:
+        start, end = MomentStart(t_ns=0, reason="attention"), MomentEnd(t_ns=9 * MS, reason="over")
+        feed(stage, [start, tags(0), happy, happy, dataclasses.replace(end, kept=kept)])
+
+    before = stage.agreement
+    moment(kept=False)
+    feed(stage, [happy])  # a feeling with no moment around it
+    assert stage.agreement is before and network.shown[-1]["share"] == pytest.approx(before.share)
+    moment(kept=True)
+    assert stage.agreement.moments == 11 and stage.agreement.share > before.share
+    feed(stage, [happy])
+    assert network.shown[-1]["share"] == pytest.approx(stage.agreement.share)
+
+
+def test_a_fusion_that_gives_no_numbers_leaves_the_eyes_estimate_and_teaches_nothing() -> None:
+    for output in ("probabilities", "influence", "likelihood"):
+        stage, _, network = fusion()
+        network.outputs[output] = network.outputs[output] * np.nan
+        start, end = MomentStart(t_ns=0, reason="attention"), MomentEnd(t_ns=9 * MS, reason="over")
+        assert feed(stage, [start, tags(0), estimate(10, 0.9), end]) == []
+        assert stage.refused == 1 and stage.agreement.moments == 0
+
+
 def test_the_gate_has_hysteresis() -> None:
     stage, _, _ = fusion()
     gates = [0.5, 0.65, 0.5, 0.4, 0.5]
@@ -238,6 +306,13 @@ def test_an_embedding_that_is_no_number_is_left_out_and_counted() -> None:
     stage, affect, _ = fusion()
     assert feed(stage, [tags(0, value=float("nan")), estimate(10, 0.9)]) == []
     assert stage.refused == 1 and affect.shown == []
+
+
+def test_an_affect_that_is_no_number_leaves_the_eyes_estimate() -> None:
+    stage, affect, network = fusion()
+    affect.outputs["affect"][:] = np.nan
+    network.run = lambda **given: {k: v + given["affect"].sum() for k, v in network.outputs.items()}
+    assert feed(stage, [tags(0), estimate(10, 0.9)]) == [] and stage.refused == 1
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from device import feedback, personal
+from device.agreement import Agreement
 from device.codec import dumps
 from device.errors import SyncError
 from device.feelings import erase
@@ -67,6 +68,35 @@ def test_too_short_a_minute_is_refused_with_the_number() -> None:
         personal.enrol("me", SHA, {"neutral": looks(3)}, personal.neutral_of(looks()))
     with pytest.raises(PersonalError, match="neutral minute"):
         personal.enrol("me", SHA, {"happy": looks()}, personal.neutral_of(looks()))
+
+
+def lesson(agreement: Agreement) -> Agreement:
+    return agreement.after(np.eye(7)[HAPPY], 1 + 5 * np.eye(7)[HAPPY])
+
+
+def test_sessions_in_a_row_are_one_version_which_undoing_takes_back(tmp_path: Path) -> None:
+    start = enrolled()
+    personal.write(tmp_path, start)
+    assert personal.lived(start, Agreement()) is start
+    first = personal.lived(start, lesson(Agreement()))
+    assert first.agreement is not None and first.version == start.version + 1
+    personal.write(tmp_path, first)
+    second = personal.lived(first, lesson(first.agreement))
+    personal.write(tmp_path, second)
+    assert second.version == first.version and personal.read(tmp_path, "me") == second
+    assert personal.back(tmp_path, "me") == start
+    assert personal.erase(tmp_path) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", [{"belief": [0.0]}, {"eyes": ["x"] * 7}, {"moments": None}])
+def test_a_damaged_belief_of_views_is_a_plain_error(tmp_path: Path, damage: dict[str, Any]) -> None:
+    personal.write(tmp_path, personal.lived(enrolled(), lesson(Agreement())))
+    path = tmp_path / personal.NAME
+    raw = json.loads(path.read_text())
+    raw["agreement"].update(damage)
+    path.write_text(json.dumps(raw))
+    with pytest.raises(PersonalError, match="is no personal file"):
+        personal.read(tmp_path, "me")
 
 
 def test_corrections_shift_classes_and_the_threshold_within_bounds() -> None:

@@ -64,17 +64,23 @@ def test_every_key_is_there_and_an_average_view_changes_nothing(tmp_path: Path) 
     assert set(result["uar"]) == {"eye", "scene", "fused"}
     assert set(result["influence_shift"]) == {"eye_degraded", "scene_blanked"}
     assert result["agreement"] == 0.8 and -1 <= result["influence_spearman"] <= 1
+    for row in (result["uar_learnt"], result["by_agreement"]["0"]["learnt"]):
+        assert set(row) == {"25", "100", "400"}
+        assert all(0 <= r["share"] <= 1 and 0 <= r["fused"] <= 1 for r in row.values())
     assert result["by_agreement"]["0"]["eye"] == result["by_agreement"]["1"]["eye"]
     for level in ("grey", "black", "white"):
         assert result["uar_without_view"][level] == result["uar"]["eye"]
 
 
-def fuse(affect: tuple[float, float], sd: tuple[float, float], eye: Floats) -> tuple[Floats, float]:
+def fuse(
+    affect: tuple[float, float], sd: tuple[float, float], eye: Floats, share: float = 0.8
+) -> tuple[Floats, float]:
     made = load("emoship").run(
         vector=np.zeros((1, 96), np.float32),
         eye=eye[None],
         affect=np.array([affect], np.float32),
         sd=np.array([sd], np.float32),
+        share=np.array([[share]], np.float32),
     )
     return made["probabilities"][0], float(made["influence"][0, 0])
 
@@ -93,6 +99,30 @@ def test_a_view_of_which_nothing_is_known_changes_nothing() -> None:
     eye = np.array([0.2, 0.09, 0.12, 0.25, 0.1, 0.05, 0.19], np.float32)
     fused, influence = fuse((4.4, 3.5), (3.1, 3.1), eye)
     assert influence < 0.01 and (np.argsort(fused) == np.argsort(eye)).all()
+
+
+def test_the_less_views_agree_the_less_one_says() -> None:
+    even, usual = np.full(7, 1 / 7, np.float32), (0.83, 0.61)
+    fear = [
+        fuse((2.8, 5.0), usual, even, share)[0][EMOTIONS.index("fear")] for share in (0, 0.3, 1)
+    ]
+    assert fear[0] < fear[1] < fear[2] and abs(fear[0] - 1 / 7) < 0.01
+
+
+def test_likelihoods_know_an_empty_view_and_a_frightful_one() -> None:
+    def likelihood(affect: tuple[float, float], sd: float) -> Floats:
+        made = load("emoship").run(
+            vector=np.zeros((1, 96), np.float32),
+            eye=np.full((1, 7), 1 / 7, np.float32),
+            affect=np.array([affect], np.float32),
+            sd=np.full((1, 2), sd, np.float32),
+            share=np.full((1, 1), 0.5, np.float32),
+        )
+        return made["likelihood"][0]
+
+    assert (likelihood((4.4, 3.5), 3.0) == 1).all()  # it teaches nothing of a wearer's views
+    fright = likelihood((2.4, 5.4), 0.7)
+    assert fright[EMOTIONS.index("fear")] > 1 > fright[EMOTIONS.index("happy")]
 
 
 def test_too_few_views_are_refused(tmp_path: Path) -> None:

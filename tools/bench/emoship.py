@@ -9,9 +9,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from device.agreement import Agreement
 from device.errors import InputError
 from device.model import Model, load
 from export.card import put_section
+from export.emoship import sections
 from models.affect_data import Scenes, read_scenes, theme_hash
 from models.emoship_data import (
     AGREEMENT,
@@ -38,6 +40,8 @@ FEWEST_VIEWS = 20
 SEED = 7
 ROUNDS = 5
 """Views drawn for each eye; the figures are means over these."""
+LEARNT = (25, 100, 400)
+"""Moments after which the share of agreeing views is asked for that was learnt meanwhile."""
 
 Floats = NDArray[np.float32]
 
@@ -59,14 +63,18 @@ def command(eyes: Path, scenes: Path, agreement: float, page: Path | None, as_js
 
     Nobody recorded eye and view together: the pairs are constructed (`models.emoship_data.construct`), and
     `by_agreement` shows what changes when fewer or more of them agree, `uar_with_peoples_ratings` what the
-    same fusion would make of views whose affect it knew from people. EYES is a folder as for
-    `beheld bench emotion`, SCENES one as for `beheld bench affect`; people and themes that the networks
-    were trained on are left out, and where only the affect network saw a theme, its affect is predicted by a
-    refitted one that did not.
+    same fusion would make of views whose affect it knew from people. `fused` is of each pair by itself, by
+    what is believed of a wearer's views before anything is known (`share_before`). `told` is what it would
+    be if the share that agrees were known to be 0.8; `learnt` is the score on one half of the eyes after 25,
+    100 and 400 moments of the other half, whose labels nobody looked at, with `share` what is believed then.
+    EYES is a folder as for `beheld bench emotion`, SCENES one as for `beheld bench affect`; people and themes
+    that the networks were trained on are left out, and where only the affect network saw a theme, its affect
+    is predicted by a refitted one that did not.
     """
     found = measure(eyes, scenes, agreement)
     if page is not None:
-        put_section(page, f"`beheld bench emoship --eyes {eyes.resolve().name}`", found)
+        for heading, rows in sections(found, eyes.resolve().name).items():
+            put_section(page, heading, rows)
     emit(found, as_json=as_json, title=f"emoship on {eyes}, {scenes}")
 
 
@@ -96,17 +104,21 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
         for name, b in blanks.items()
     }
 
-    by_degree: dict[str, dict[str, float]] = {}
+    by_degree: dict[str, dict[str, Any]] = {}
     for degree in sorted({*DEGREES, agreement}):
         rounds = []
         for _ in range(ROUNDS):
             pick = construct(labels, views.ratings, degree, rng)
             fused, _ = run(fusion, clear, views, pick)
             view_only, _ = run(fusion, no_eye, views, pick)
-            rounds.append([uar(p, labels, classes) for p in (alone, view_only, fused)])
-        by_degree[f"{degree:g}"] = dict(
-            zip(("eye", "scene", "fused"), np.mean(rounds, 0).tolist(), strict=True)
-        )
+            told, _ = run(fusion, clear, views, pick, AGREEMENT)
+            rounds.append([uar(p, labels, classes) for p in (alone, view_only, fused, told)])
+        by_degree[f"{degree:g}"] = {
+            **dict(
+                zip(("eye", "scene", "fused", "told"), np.mean(rounds, 0).tolist(), strict=True)
+            ),
+            "learnt": learnt(fusion, clear, views, labels, classes, degree),
+        }
 
     pick = construct(labels, views.ratings, agreement, rng)
     fused, influence = run(fusion, clear, views, pick)
@@ -114,15 +126,17 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
     blanked = {name: run(fusion, clear, view, any_row) for name, view in empty.items()}
     blank_influence = blanked["grey"][1]
     _, hard_influence = run(fusion, hard, views, pick)
-    told = Views(affect=views.ratings.astype(np.float32), sd=views.sd, ratings=views.ratings)
-    with_ratings, _ = run(fusion, clear, told, pick)
+    rated = Views(affect=views.ratings.astype(np.float32), sd=views.sd, ratings=views.ratings)
+    with_ratings, _ = run(fusion, clear, rated, pick)
     gone = (fused * np.log(np.maximum(fused, 1e-9) / np.maximum(without, 1e-9))).sum(1)
     return {
         "n": len(labels),
         "views": len(views.ratings),
         "classes": len(classes),
         "agreement": agreement,
-        "uar": by_degree[f"{agreement:g}"],
+        "share_before": Agreement().share,
+        "uar": {k: by_degree[f"{agreement:g}"][k] for k in ("eye", "scene", "fused")},
+        "uar_learnt": by_degree[f"{agreement:g}"]["learnt"],
         "war": {"eye": war(alone, labels, classes), "fused": war(fused, labels, classes)},
         "uar_without_view": {
             "average": uar(without, labels, classes),
@@ -141,14 +155,69 @@ def measure(eyes: Path, scenes: Path, agreement: float = AGREEMENT) -> dict[str,
     }
 
 
+def learnt(
+    fusion: Model,
+    eye: tuple[Floats, Floats],
+    views: Views,
+    labels: NDArray[np.int64],
+    classes: list[int],
+    degree: float,
+) -> dict[str, dict[str, float]]:
+    """By moments learnt from: score and believed share, means over rounds. The moments' eyes are of one half,
+    drawn again where it is too small; scored are those of the other, with views of their own."""
+    rng = np.random.default_rng([SEED, round(100 * degree)])
+    rows: dict[int, list[tuple[float, float]]] = {n: [] for n in LEARNT}
+    for _ in range(ROUNDS):
+        order = rng.permutation(len(labels))
+        scored = construct(labels, views.ratings, degree, rng)
+        half = len(order) // 2
+        made: dict[int, list[tuple[Floats, NDArray[np.int64]]]] = {n: [] for n in LEARNT}
+        shares: dict[int, list[float]] = {n: [] for n in LEARNT}
+        for lived, asked in ((order[:half], order[half:]), (order[half:], order[:half])):
+            those = rng.choice(lived, max(LEARNT))
+            pick = construct(labels[those], views.ratings, degree, rng)
+            belief = Agreement()
+            for number, (row, view) in enumerate(zip(those, pick, strict=True), start=1):
+                said = call(fusion, (eye[0][row], eye[1][row]), views, view, belief.share)
+                belief = belief.after(eye[1][row], said["likelihood"][0])
+                if number in made:
+                    of = (eye[0][asked], eye[1][asked])
+                    p, _ = run(fusion, of, views, scored[asked], belief.share)
+                    made[number].append((p, labels[asked]))
+                    shares[number].append(belief.share)
+        for number, parts in made.items():
+            p, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
+            rows[number].append((uar(p, truth, classes), float(np.mean(shares[number]))))
+    return {
+        str(n): dict(zip(("fused", "share"), np.mean(values, 0).tolist(), strict=True))
+        for n, values in rows.items()
+    }
+
+
+def call(
+    fusion: Model, eye: tuple[Floats, Floats], views: Views, view: int, share: float
+) -> dict[str, NDArray[Any]]:
+    """One eye, vector (96,) and probabilities (7,), with one view."""
+    return fusion.run(
+        vector=eye[0][None],
+        eye=eye[1][None],
+        affect=views.affect[view][None],
+        sd=views.sd[view][None],
+        share=np.array([[share]], np.float32),
+    )
+
+
 def run(
-    fusion: Model, eye: tuple[Floats, Floats], views: Views, pick: NDArray[np.int64]
+    fusion: Model,
+    eye: tuple[Floats, Floats],
+    views: Views,
+    pick: NDArray[np.int64],
+    share: float | None = None,
 ) -> tuple[Floats, Floats]:
-    """Class probabilities (N, 7) and influence (N,) of each eye with its view, one call a row."""
-    made = [
-        fusion.run(vector=v[None], eye=q[None], affect=views.affect[p][None], sd=views.sd[p][None])
-        for v, q, p in zip(*eye, pick, strict=True)
-    ]
+    """Class probabilities (N, 7) and influence (N,) of each eye with its view, one call a row; by default
+    with the share that is believed before anything is known."""
+    believed = Agreement().share if share is None else share
+    made = [call(fusion, (v, q), views, p, believed) for v, q, p in zip(*eye, pick, strict=True)]
     return (
         np.concatenate([m["probabilities"] for m in made]),
         np.concatenate([m["influence"] for m in made])[:, 0],
