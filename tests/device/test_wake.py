@@ -12,6 +12,7 @@ from device.types import (
     CameraMode,
     CameraRequest,
     DeviceEvent,
+    EmotionEstimate,
     EyeMovement,
     MomentEnd,
     MomentStart,
@@ -200,6 +201,38 @@ def test_the_button_opens_a_moment_without_any_look():
     )
     ((start, end),) = moments(out)
     assert start.reason == "button" and end.t_ns - start.t_ns >= 4000 * MS
+
+
+def felt(t_ms: float, gate: float) -> EmotionEstimate:
+    return EmotionEstimate(
+        t_ns=round(t_ms * MS),
+        probabilities=(1 / 7,) * 7,
+        non_neutral=gate,
+        influence=None,
+        region=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("on", "gate", "until_ms", "opens"),
+    [
+        (True, 0.9, 4000, True),
+        (False, 0.9, 4000, False),  # unless it is asked for
+        (True, 0.7, 4000, False),  # not strong
+        (True, 0.9, 1500, False),  # not lasting
+    ],
+)
+def test_a_strong_and_lasting_feeling_opens_a_moment_if_that_is_on(
+    on: bool, gate: float, until_ms: int, opens: bool
+) -> None:
+    feelings = [felt(t, gate if 500 <= t < until_ms else 0.1) for t in range(0, 6000, 500)]
+    wandering = [eye(t, t % 40) for t in range(0, 9000, 10)]
+    settings = replace(SETTINGS, use_emotion=on, leave_ms=800)
+    found = moments(judge([*wandering, *feelings], settings))
+    assert [start.reason for start, _ in found] == ["emotion"] * opens
+    if opens:
+        ((start, _),) = found
+        assert (start.t_ns, start.since_ns) == (2000 * MS, 500 * MS)
 
 
 def test_the_privacy_switch_closes_and_keeps_closed():

@@ -46,6 +46,19 @@ def test_noise_scores_near_chance_and_the_scores_are_consistent(tmp_path: Path) 
     assert sum(map(sum, result["confusion"])) == 30
 
 
+def test_pictures_without_a_face_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [(e, f"person {i}") for i in range(15) for e in ("happiness", "neutral")]
+    folder = make_folder(tmp_path / "faces", rows)
+    for number in range(4):
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), np.full((256, 256), 90, np.uint8))
+    result = measure(folder)
+    assert (result["n"], result["faceless"], result["left_out"]) == (26, 4, 4)
+    for number in range(30):
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), np.full((256, 256), 90, np.uint8))
+    with pytest.raises(InputError, match="no two expressions"):
+        measure(folder)
+
+
 def test_people_of_the_training_are_left_out(tmp_path: Path) -> None:
     data = read_folder(make_folder(tmp_path / "faces", [("anger", "Ann"), ("anger", "Bob")]))
     split = tmp_path / "split.txt"

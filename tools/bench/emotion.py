@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from device.errors import InputError
 from device.model import Model, load
 from device.personal import Personal, neutral_of, usual_neutral
+from device.stages.emotion import EmotionSettings
 from device.types import EMOTIONS
 from export.card import put_section
 from export.eye_emotion import run
@@ -41,8 +42,9 @@ def command(data: Path, page: Path | None, as_json: bool) -> None:
 
     DATA holds `labels.csv` (image, emotion, identity) and `images/`, or an `.npz` of images and labels
     (one named train*.npz is left out where there is another). People that the shipped network was
-    trained on are left out. Classes with fewer than 12 pictures are not scored. The baseline is fitted
-    on the training part of the open set of the same kind, never on DATA.
+    trained on are left out, and pictures that show nothing where the eyes should be (`faceless`). Classes
+    with fewer than 12 pictures are not scored. The baseline is fitted on the training part of the open set
+    of the same kind, never on DATA.
     """
     found = measure(data)
     if page is not None:
@@ -55,6 +57,8 @@ def measure(folder: Path) -> dict[str, Any]:
     """Scores through the shipped network; see `command`. Raises InputError for unusable data."""
     given = read_folder(folder)
     data = never_seen(given)
+    shown = data.eyes.std((2, 3)).max(1) >= EmotionSettings().least_spread
+    data = data.take(shown)
     classes = data.classes()
     if len(classes) < 2:
         raise InputError(f"{folder}: no two expressions with 12 pictures of people never seen")
@@ -66,6 +70,7 @@ def measure(folder: Path) -> dict[str, Any]:
     return {
         "n": int(keep.sum()),
         "left_out": len(given.labels) - int(keep.sum()),
+        "faceless": int((~shown).sum()),
         "classes": [EMOTIONS[c] for c in classes],
         "uar": {
             "one_eye": (uar(left, data.labels, classes) + uar(right, data.labels, classes)) / 2,

@@ -121,7 +121,7 @@ class Run:
         cpu_s = stages["eye_emotion"].cpu_s + stages["fusion"].cpu_s
         return cls(
             looks=models["eye_emotion"].calls,
-            non_neutral=_open_share(felt, emotion),
+            non_neutral=open_share(felt, emotion),
             fused=fused,
             cpu_share=cpu_s / sum(stage.cpu_s for stage in stages.values()),
             ms_per_look=1e3 * cpu_s / max(1, models["eye_emotion"].calls),
@@ -148,7 +148,7 @@ class Run:
         return (macs * table.rows["network_mac"][1] + table.rows["network_wake"][1]) / 1e12
 
 
-def _open_share(gates: list[float], settings: EmotionSettings) -> float:
+def open_share(gates: list[float], settings: EmotionSettings) -> float:
     """Share of the looks at which the gate was open, with its hysteresis."""
     is_open, count = False, 0
     for gate in gates:
