@@ -24,11 +24,15 @@ CARD = Path(__file__).parents[1] / "docs" / "models" / "attention.md"
 def rows(result: dict[str, Any]) -> dict[str, Any]:
     """One line a variant, then what belongs to the run."""
     plain = ("n_intervals", "session_s", "scene_frames_per_s", "gaze")
+    right = result["right_object"]
     regions = {
         "region_iou": result["region_iou"],
+        "region_iou, network alone": result["region_iou_network"],
         "region_iou, OS-1's rule": result["region_iou_os1"],
-        "right_object": result["right_object"]["fused"],
-        "right_object, OS-1's rule": result["right_object"]["os1"],
+        "right_object": right["delivered"],
+        "right_object, network alone": right["network"],
+        "right_object, OS-1's rule": right["os1"],
+        "share of estimates in a moment": result["region_in_moment"],
     }
     return {**result["variants"], **{name: result[name] for name in plain}, **regions}
 

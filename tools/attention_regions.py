@@ -1,4 +1,9 @@
-"""Which part of the scene is meant? The network's region against the rule of OS-1, on the same frames.
+"""Which part of the scene is meant? What the glasses deliver, the network alone and OS-1's rule.
+
+What is delivered is the region of the scene analysis (`Tags`) from the moment's opening on; before that, and
+outside of moments, there is only the network's (`Attention`). All three are judged at the same estimates, on
+the same frames and gaze; for the delivered region that is the newest there is by then, carried along by the
+optical flow where the resolution controller reused it.
 
 OS-1's rule, as far as it is known (see `docs/models/attention.md`): of class-agnostic region proposals
 those that contain the gaze, with 10 px around them; boxes under a tenth of a side of the frame are
@@ -9,15 +14,27 @@ class, from a probability of 0.1 on, strongest first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device.detection import Detector, overlaps
+from device.detection import Detector, corners, overlaps
 from device.geometry import project
 from device.model import load
-from device.types import Attention, Gaze, SceneFrame, Value
+from device.types import (
+    Attention,
+    Gaze,
+    MomentEnd,
+    MomentStart,
+    Pixels,
+    Region,
+    SceneFrame,
+    Tags,
+    Value,
+)
 from tools.attention_truth import Box, Trial
 
 PADDING_PX = 10.0
@@ -31,11 +48,27 @@ RIGHT_IOU = 0.5
 WHOLE = np.array([0.0, 0.0, 1.0, 1.0])
 
 
-def proposals(detector: Detector, frame: SceneFrame) -> NDArray[np.float32]:
-    """(n, 4) left, top, right, bottom as fractions, strongest first, classes forgotten."""
-    found = [d.region for d in detector.detect(frame.pixels)]
-    rows = [(r.left, r.top, r.right, r.bottom) for r in found]
-    return np.array(rows, np.float32).reshape(-1, 4)
+class Proposals:
+    """The shipped detector's boxes, whatever their class; a picture shown again is not searched again."""
+
+    def __init__(self, detector: Detector | None = None, most: int = 128) -> None:
+        self._detector = detector or Detector(
+            load("detector"), min_probability=PROPOSAL_PROBABILITY, max_overlap=1.0, max_count=100
+        )
+        self._known: dict[int, tuple[Pixels, NDArray[np.float32]]] = {}
+        self._most = most
+
+    def boxes(self, pixels: Pixels) -> NDArray[np.float32]:
+        """(n, 4) left, top, right, bottom as fractions, strongest first."""
+        known = self._known.get(id(pixels))
+        if known is not None:
+            return known[1]
+        rows = [corners(d.region) for d in self._detector.detect(pixels)]
+        found = np.array(rows, np.float32).reshape(-1, 4)
+        if len(self._known) >= self._most:
+            del self._known[next(iter(self._known))]
+        self._known[id(pixels)] = (pixels, found)  # kept alive, so that its id stays its own
+        return found
 
 
 def os1_region(
@@ -60,7 +93,7 @@ def os1_region(
     return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
 
 
-def box_iou(a: Box, b: Box) -> float:
+def box_iou(a: Box | NDArray[np.float32], b: Box) -> float:
     """Intersection over union of two boxes (left, top, right, bottom)."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
@@ -69,47 +102,79 @@ def box_iou(a: Box, b: Box) -> float:
     return float(both / max(1e-12, sizes - both))
 
 
-def proposer() -> Detector:
-    """The shipped detector as a source of proposals: all its boxes, whatever their class."""
-    return Detector(
-        load("detector"), min_probability=PROPOSAL_PROBABILITY, max_overlap=1.0, max_count=100
-    )
-
-
 @dataclass
 class Regions:
-    """A sink: at every estimate while the thing was attended, both regions against its box."""
+    """A sink: at every estimate while the thing was attended, the regions against its box."""
 
     trial: Trial
-    detector: Detector
-    fused: list[float] = field(default_factory=list)
-    """IoU of the network's region with the box of the thing's mask."""
+    proposals: Proposals
+    """What OS-1's rule chooses from."""
+    delivered: list[float] = field(default_factory=list)
+    """IoU with the box of the thing's mask: of the scene analysis in a moment, else of the network."""
+    network: list[float] = field(default_factory=list)
     os1: list[float] = field(default_factory=list)
+    in_moment: int = 0
+    """At how many of the estimates a moment was open."""
     _gaze: Gaze | None = None
     _frame: SceneFrame | None = None
+    _open: bool = False
+    _analysed: Region | None = None
+    _waiting: Attention | None = None
+    """The estimate of the newest frame, whose analysis may still come."""
 
     def __call__(self, value: Value) -> None:
         match value:
             case Gaze() if np.isfinite(value.azimuth_deg):
+                self.close()  # a frame's values come together; this is the next value
                 self._gaze = value
             case SceneFrame():
+                self.close()
                 self._frame = value
+            case MomentStart():
+                self._open = True
+            case MomentEnd():
+                self._open, self._analysed = False, None
+            case Tags():
+                self._analysed = value.region
             case Attention() if self._attended(value.t_ns):
-                self._compare(value)
+                self._waiting = value
 
-    def _attended(self, t_ns: int) -> bool:
-        return any(a <= t_ns < b for a, b in self.trial.truths[0])
-
-    def _compare(self, estimate: Attention) -> None:
-        box, r, frame = self.trial.box(estimate.t_ns), estimate.region, self._frame
-        if box is None or frame is None or frame.t_ns != estimate.t_ns or self._gaze is None:
+    def close(self) -> None:
+        """Judge the estimate that waits."""
+        estimate, self._waiting, frame = self._waiting, None, self._frame
+        if estimate is None or frame is None or frame.t_ns != estimate.t_ns or self._gaze is None:
+            return
+        box = self.trial.box(estimate.t_ns)
+        if box is None:
             return
         geometry = self.trial.geometry
         x_px, y_px = project(geometry, self._gaze.azimuth_deg, self._gaze.elevation_deg)
         size_px = (geometry.width_px, geometry.height_px)
         gaze = (float(x_px) / size_px[0], float(y_px) / size_px[1])
-        self.fused.append(box_iou(np.array([r.left, r.top, r.right, r.bottom]), box))
-        self.os1.append(box_iou(os1_region(proposals(self.detector, frame), gaze, size_px), box))
+        self.in_moment += self._open
+        self.delivered.append(box_iou(corners(self._analysed or estimate.region), box))
+        self.network.append(box_iou(corners(estimate.region), box))
+        self.os1.append(box_iou(os1_region(self.proposals.boxes(frame.pixels), gaze, size_px), box))
+
+    def _attended(self, t_ns: int) -> bool:
+        return any(a <= t_ns < b for a, b in self.trial.truths[0])
+
+
+def figures(seen: Sequence[Regions]) -> dict[str, Any]:
+    """Mean IoU and share of right objects over all estimates; None where nothing was to be seen."""
+    rules = {
+        name: [iou for regions in seen for iou in getattr(regions, name)]
+        for name in ("delivered", "network", "os1")
+    }
+    count = len(rules["network"])
+    return {
+        "region_iou": mean(rules["delivered"]),
+        "region_iou_network": mean(rules["network"]),
+        "region_iou_os1": mean(rules["os1"]),
+        "right_object": {name: share_right(ious) for name, ious in rules.items()},
+        "region_estimates": count,
+        "region_in_moment": sum(r.in_moment for r in seen) / count if count else None,
+    }
 
 
 def share_right(ious: list[float]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from device.types import (
     Value,
     WakeChange,
 )
+
+FRESH_NS = 500_000_000
+"""So long the region of a scene analysis holds: its longest pause in an open moment."""
 
 
 @dataclass(slots=True)
@@ -71,12 +75,23 @@ class Trace:
         for items in (self.attention, self.emotion, self.decisions, self.tags, self.changes):
             _trim(items, t_ns, lambda value: value.t_ns)
 
+    def _regions(self) -> list[tuple[int, Region]]:
+        """The attended region over time: the scene analysis', and the attention network's where there was
+        none within the last `FRESH_NS`."""
+        analysed_ns = [t.t_ns for t in self.tags]
+        rows = [(t.t_ns, t.region) for t in self.tags]
+        for said in self.attention:
+            before = bisect_right(analysed_ns, said.t_ns)
+            if not before or said.t_ns - analysed_ns[before - 1] > FRESH_NS:
+                rows.append((said.t_ns, said.region))
+        return sorted(rows, key=lambda row: row[0])
+
     def evidence(self) -> dict[str, Any]:
         """JSON-able: series as rows of numbers, decisions with their reasons in words."""
         return {
             "gaze": [list(row) for row in self.gaze],
             "attention": [[a.t_ns, a.probability] for a in self.attention],
-            "region": [[a.t_ns, *_corners(a.region)] for a in self.attention],
+            "region": [[t_ns, *_corners(region)] for t_ns, region in self._regions()],
             "changes": list(self.changes),
             "decisions": _runs(self.decisions),
             # What flow carried along says nothing new, and would be most of a long moment's record.

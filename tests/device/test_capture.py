@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -105,6 +106,24 @@ def test_evidence_covers_the_pre_roll_and_says_where_the_gaze_was() -> None:
     assert moment.reasons == ("attention",)
     assert [(t.name, t.attended) for t in moment.tags] == [("cup", True)]
     assert moment.evidence["ended"] == "attention is over"
+
+
+def test_the_region_kept_is_that_of_the_analysis_and_of_the_network_where_there_was_none() -> None:
+    found = Region(left=0.3, top=0.3, right=0.7, bottom=0.7)
+    values = [
+        replace(v, region=found) if isinstance(v, Tags) else v
+        for v in session(7.0, 9.0)
+        if not (isinstance(v, Tags) and (v.t_ns < 7 * S or v.t_ns > 8 * S))
+    ]
+    moment, _ = captured(values)
+    assert isinstance(moment, Moment)
+    rows = moment.evidence["region"]
+    network = [t_ns for t_ns, *corners in rows if corners == [0.4, 0.4, 0.6, 0.6]]
+    analysed = [t_ns for t_ns, *corners in rows if corners == [0.3, 0.3, 0.7, 0.7]]
+    assert len(network) + len(analysed) == len(rows) and rows == sorted(rows)
+    assert (min(analysed), max(analysed)) == (7 * S, 8 * S) and len(analysed) == 11
+    # A result holds for half a second; then the network's word is the newest there is.
+    assert [t_ns for t_ns in network if t_ns > 7 * S] == [t * S // 10 for t in range(86, 91)]
 
 
 def test_a_moment_begins_with_the_first_look_and_moments_do_not_overlap() -> None:

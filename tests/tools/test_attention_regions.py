@@ -5,9 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device.types import Attention, Gaze, Region, SceneFrame
+from device.types import (
+    Attention,
+    Gaze,
+    MomentEnd,
+    MomentStart,
+    Region,
+    SceneFrame,
+    Tags,
+    Value,
+)
 from models.attention_data import Scene, Session
-from tools.attention_regions import WHOLE, Regions, box_iou, mean, os1_region, share_right
+from tools.attention_regions import (
+    WHOLE,
+    Proposals,
+    Regions,
+    box_iou,
+    figures,
+    mean,
+    os1_region,
+    share_right,
+)
 from tools.attention_truth import trial_of
 
 SIZE_PX = (200, 100)
@@ -64,17 +82,34 @@ class Boxes:
         return [Detection(name="cup", probability=0.5, region=r) for r in self.regions]
 
 
-def test_both_are_judged_on_frames_on_which_the_thing_is_attended_and_on_no_others():
+def test_all_are_judged_on_frames_on_which_the_thing_is_attended_and_on_no_others():
     mask = np.zeros((2, 96, 128), bool)
     mask[:, 24:72, 32:96] = True  # 0.25..0.75 both ways
     frames = [np.zeros((48, 64, 3), np.uint8)] * 2
     session = Session(Scene("s", frames, mask, 10.0), [], [(0, 1_000_000_000)], 2_000_000_000)
     found = Region(left=0.25, top=0.25, right=0.75, bottom=0.75)
-    sink = Regions(trial_of(session, "t"), Boxes(found))  # type: ignore[arg-type]
+    sink = Regions(trial_of(session, "t"), Proposals(Boxes(found)))  # type: ignore[arg-type]
     half = Region(left=0.25, top=0.25, right=0.5, bottom=0.75)
-    for t_ns in (0, 500_000_000, 1_500_000_000):
+    nowhere = Region(left=0.0, top=0.0, right=0.1, bottom=0.1)
+    no_vector = np.zeros(4, "f4")
+
+    def at(t_ns: int, *after: Value) -> None:
         sink(Gaze(t_ns=t_ns, azimuth_deg=0.0, elevation_deg=0.0, confidence=1.0))
         sink(SceneFrame(t_ns=t_ns, seq=0, pixels=frames[0]))
-        said = Attention(t_ns=t_ns, probability=1.0, region=half, embedding=np.zeros(4, "f4"))
-        sink(said)
-    assert sink.fused == pytest.approx([0.5, 0.5]) and sink.os1 == pytest.approx([1.0, 1.0])
+        sink(Attention(t_ns=t_ns, probability=1.0, region=half, embedding=no_vector))
+        for value in after:
+            sink(value)
+
+    at(0)
+    analysed = Tags(t_ns=100_000_000, tags=(), region=found, embedding=no_vector)
+    at(100_000_000, MomentStart(t_ns=100_000_000, reason="attention"), analysed)
+    at(200_000_000)  # the last analysis still holds
+    at(300_000_000, MomentEnd(t_ns=300_000_000, reason="over"))
+    analysed = Tags(t_ns=1_500_000_000, tags=(), region=nowhere, embedding=no_vector)
+    at(1_500_000_000, analysed)
+    sink.close()
+    assert sink.delivered == pytest.approx([0.5, 1.0, 1.0, 0.5])
+    assert sink.network == pytest.approx([0.5] * 4) and sink.os1 == pytest.approx([1.0] * 4)
+    told = figures([sink])
+    assert told["region_iou"] == pytest.approx(0.75) and told["region_in_moment"] == 0.5
+    assert told["right_object"] == {"delivered": 1.0, "network": 1.0, "os1": 1.0}

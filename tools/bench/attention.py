@@ -6,14 +6,16 @@ camera asleep until the wake stage asks for it. Nothing here runs in torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from device.__main__ import Settings, load_models
+from device.__main__ import stages as glasses
 from device.errors import InputError
 from device.model import Model, load
 from device.pipeline import Stage, run
@@ -22,7 +24,7 @@ from device.stages.attention import AttentionSettings, AttentionStage
 from device.stages.events import EventsStage
 from device.stages.wake import WakeSettings, WakeStage
 from device.types import Attention, MomentEnd, MomentStart, SceneFrame, Value
-from tools.attention_regions import Regions, mean, proposer, share_right
+from tools.attention_regions import Proposals, Regions, figures
 from tools.attention_truth import Intervals, Trial, composites, emulated, generated, real
 from tools.data import dataset
 from tools.output import emit, json_option, progress
@@ -121,18 +123,27 @@ def watch(
     inputs: str,
     wake: WakeSettings,
     others: Sequence[Callable[[Value], None]] = (),
+    analysis: Mapping[str, Model] | None = None,
 ) -> Seen:
     """Run one variant over one session; without a model the eyes decide and the scene stays dark.
 
-    `others` are sinks that look on.
+    `others` are sinks that look on. With the networks of the `analysis` the whole loop of the glasses runs,
+    but for the encoder: what is in the scene is found as well.
     """
     seen = Seen()
     camera = AlwaysOn() if inputs == "scene" else SceneCamera()
-    stages: list[Stage] = [EventsStage(), WakeStage(wake)]
-    if model is not None:
-        stages.insert(1, AttentionStage(model, trial.geometry, AttentionSettings(inputs=inputs)))
-    else:
+    attention = AttentionSettings(inputs=inputs)
+    stages: list[Stage]
+    if model is None:
         camera = SceneCamera(start_ns=10**18)
+        stages = [EventsStage(), WakeStage(wake)]
+    elif analysis is None:
+        judge = AttentionStage(model, trial.geometry, attention)
+        stages = [EventsStage(), judge, WakeStage(wake)]
+    else:
+        header = replace(trial.header, brings_packets=True)
+        settings = Settings(attention=attention, wake=wake)
+        stages = glasses(header, {**analysis, "attention": model}, settings)
     run(Recording(trial, camera), stages, [camera, seen, *others])
     return seen
 
@@ -235,35 +246,34 @@ def bench(
         "eye_net": (model, "eyes", WakeSettings()),
     }
     tallies = {name: Tally() for name in variants}
-    detector, regions = proposer(), []
+    analysis, proposals, regions = load_models(), Proposals(), []
     awake = 0.0
     for number, trial in enumerate(trials):
         for name, (network, inputs, wake) in variants.items():
-            onlookers = [Regions(trial, detector)] if name == "fused" else []
-            seen = watch(trial, network, inputs, wake, onlookers)
-            regions += onlookers
+            if name == "fused":
+                regions.append(Regions(trial, proposals))
+                seen = watch(trial, network, inputs, wake, [regions[-1]], analysis)
+                regions[-1].close()
+            else:
+                seen = watch(trial, network, inputs, wake)
             for truth in trial.truths:
                 tallies[name].add(seen, truth, trial.duration_ns)
             if name == "fused":
                 awake += seen.scene_frames
         done(number + 1)
-    figures = {name: tally.figures() for name, tally in tallies.items()}
-    fused = figures["fused"]
-    fused_ious = [iou for r in regions for iou in r.fused]
-    os1_ious = [iou for r in regions for iou in r.os1]
+    found = {name: tally.figures() for name, tally in tallies.items()}
+    fused = found["fused"]
     return {
-        "f1": {name: figures[name]["f1"] for name in ("eye_only", "content_only", "fused")},
+        "f1": {name: found[name]["f1"] for name in ("eye_only", "content_only", "fused")},
         "onset_ms": fused["onset_ms"],
         "false_per_h": fused["false_per_h"],
-        "region_iou": mean(fused_ious),
-        "region_iou_os1": mean(os1_ious),
-        "right_object": {"fused": share_right(fused_ious), "os1": share_right(os1_ious)},
+        **figures(regions),
         "n_intervals": tallies["fused"].true,
         "gaze": "real" if kind == "real" else "generated",
         "kind": kind,
         "sessions": len(trials),
         "session_s": sum(t.duration_ns for t in trials) / 1e9,
-        "variants": figures,
+        "variants": found,
         "scene_frames_per_s": awake / max(1e-9, sum(t.duration_ns for t in trials) / 1e9),
     }
 
@@ -281,12 +291,13 @@ def command(data: str, path: Path | None, as_json: bool) -> None:
 
     f1 at an IoU of 0.5 in time; onset_ms from the beginning of the attended interval to the decision;
     false_per_h: moments of which less than half was attended. Where the thing is known (masks, the
-    emulator): region_iou is the mean overlap of the attended region with the box of its mask, over every
+    emulator): region_iou is the mean overlap of the delivered region with the box of its mask, over every
     estimate while it was attended; right_object the share of them with an overlap of at least 0.5.
-    region_iou_os1 and right_object.os1 are the same frames by OS-1's rule: of class-agnostic boxes (the
-    shipped detector's from a probability of 0.1 on) those of at least a tenth of a side that contain the
-    gaze with 10 px around it, suppressed at 0.4, the outer rectangle of the 8 smallest, the whole image
-    where there is none.
+    Delivered is the scene analysis' region in an open moment, the network's before. region_iou_network
+    and right_object.network are the network's throughout. region_iou_os1 and right_object.os1 are the
+    same frames by OS-1's rule: of class-agnostic boxes (the shipped detector's from a probability of 0.1
+    on) those of at least a tenth of a side that contain the gaze with 10 px around it, suppressed at 0.4,
+    the outer rectangle of the 8 smallest, the whole image where there is none.
     """
     kind, trials, without = sessions(data)
     model = Model(path) if path else load("attention")
