@@ -19,19 +19,25 @@ class Controls:
         self._changed = threading.Condition()
         self.scene = LiveSceneCamera(self, settings.scene.settle_ms)
         self.private = False
+        self._open_since_ns = 0
         self.posture = Posture.NORMAL
 
-    def set_private(self, on: bool) -> None:
-        """Close or open the shutter of all cameras; theirs threads notice within a frame."""
+    def set_private(self, on: bool, now_ns: int) -> None:
+        """Close or open the shutter of all cameras, at that time of the session; their threads notice within
+        a frame."""
+        if self.private and not on:
+            self._open_since_ns = now_ns
         self.private = on
         if on:
             self.scene.ready(False)
         self.changed()
 
     def admits(self, value: Value) -> bool:
-        """Whether the loop may have it. Frames may still be on their way when the switch is closed, and
-        the switch's own stamp may lie before theirs."""
-        return not (self.private and isinstance(value, EyeFrame | SceneFrame))
+        """Whether the loop may have it. Frames may still be on their way when the switch is closed, and even
+        when it is opened again; the switch's own stamp may lie before theirs."""
+        if not isinstance(value, EyeFrame | SceneFrame):
+            return True
+        return not self.private and value.t_ns >= self._open_since_ns
 
     def set_posture(self, posture: Posture) -> None:
         """Other rates from the next frame on."""

@@ -89,7 +89,7 @@ def assemble(settings: LiveSettings, models: Mapping[str, Model] | None = None) 
     )
 
     def privacy(on: bool) -> None:
-        controls.set_private(on)
+        controls.set_private(on, clock.now_ns())
         wearer.privacy(on)
 
     board.on_privacy = privacy

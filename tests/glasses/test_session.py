@@ -235,6 +235,25 @@ def order(board: PythonBoard) -> list[str]:
     return said
 
 
+def test_no_frame_from_behind_the_switch_reaches_the_loop_though_it_is_slow(
+    settings: LiveSettings,
+) -> None:
+    """Closed and opened again before the loop comes to what was on its way."""
+    controls = Controls(settings)
+
+    def admitted(t_ns: int) -> bool:
+        pixels = np.zeros((2, 2), np.uint8)
+        return controls.admits(EyeFrame(t_ns=t_ns, eye="left", seq=0, pixels=pixels))
+
+    controls.set_private(False, 5)  # told at the start of a run
+    assert admitted(4)
+    controls.set_private(True, 10)
+    assert not admitted(9) and not admitted(11)
+    controls.set_private(False, 20)
+    assert not admitted(11) and not admitted(19) and admitted(20)
+    assert controls.admits(DeviceEvent(t_ns=11, name="button", value=True))
+
+
 def test_a_frame_on_its_way_when_the_scene_camera_is_switched_off_is_not_taken(
     settings: LiveSettings,
 ) -> None:
