@@ -142,6 +142,7 @@ def review(
         person,
         entry=entry,
         left=services.finder.count(query),
+        any=bool(services.index.days(1)),
         headline=story.headline(entry) if entry else "",
         begin_s=max(0.0, (entry.start_ns - evidence.origin_ns(raw)) / 1e9 - 0.5) if entry else 0.0,
         feelings=evidence.feelings(raw),
