@@ -74,7 +74,7 @@ BEFORE = WakeSettings(
 
 CHECKS = {
     "dismiss_ms": (100.0, 200.0),
-    "linger_ms": (100.0, 300.0, 500.0),
+    "linger_ms": (100.0, 200.0, 500.0),
     "enter_probability": (0.5, 0.6),
     "settled_probability": (0.4, 0.5),
     "leave_probability": (0.3, 0.4),
