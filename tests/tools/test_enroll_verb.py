@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from device import personal
+from device.agreement import Agreement
 from device.emulator.settings import EmulatorSettings
 from device.emulator.source import Emulator
 from device.identity import Identity
@@ -78,6 +79,26 @@ def test_a_prompted_expression_is_kept_beside_the_neutral_one(minute: Path, tmp_
     own = personal.read(tmp_path, Identity.load_or_create(tmp_path).device_id)
     assert set(found["looks"]) == {"neutral", "happy"}
     assert own is not None and set(own.references) == {"neutral", "happy"}
+
+
+def test_what_sessions_taught_is_told_outlives_enrolling_and_is_erased(
+    minute: Path, tmp_path: Path
+) -> None:
+    wearer, taught = Identity.load_or_create(tmp_path).device_id, Agreement(moments=7)
+    blank = personal.Personal(wearer=wearer, model_sha256=load("eye_emotion").sha256, version=0)
+    personal.write(tmp_path, personal.lived(blank, taught))
+    answer(run(tmp_path, minute, "--json"))
+
+    def emotion(*arguments: str) -> dict[str, Any]:
+        at = ["--home", str(tmp_path), "--json"]
+        return answer(CliRunner().invoke(beheld, ["emotion", *arguments, *at]))
+
+    told = emotion("status")["agreeing_views"]
+    assert told == {"moments": 7, "share": pytest.approx(taught.share)}
+    assert emotion("erase", "--spool", str(tmp_path / "spool"))["personal_files"] == 3
+    assert emotion("status")["version"] == 0
+    left = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert left and all(b"belief" not in p.read_bytes() for p in left)
 
 
 def test_without_an_eye_in_view_nothing_is_made(tmp_path: Path) -> None:

@@ -12,9 +12,12 @@ import pyrage
 import pytest
 
 from device.__main__ import LiveRun, Outcome, Settings, run_session
+from device.agreement import SHARES, Agreement
 from device.emulator.settings import EmulatorSettings
 from device.emulator.source import Emulator
 from device.feelings import erase
+from device.model import load
+from device.personal import Personal
 from device.record import Recorder, SessionSource
 from device.sealing import Protection, Sealer
 from device.sources.camera import AlwaysOn
@@ -89,6 +92,23 @@ def test_a_moment_says_what_was_felt_how_much_the_view_explains_and_by_which_net
         assert set(emotion["region"]) == {"left", "top", "right", "bottom"}
         written = read_snippet(folder / "spool" / moment["id"]).moment
         assert written["emotion"] == json.loads(json.dumps(emotion))
+
+
+def test_moments_teach_how_far_views_agree_and_what_was_learnt_is_gone_by(
+    recording: Path, felt: tuple[Outcome, Path], tmp_path: Path
+) -> None:
+    taught = felt[0].agreement
+    assert taught is not None and 1 <= taught.moments <= len(felt[0].moments)
+    never = Agreement(moments=50, belief=tuple(-50.0 * SHARES))
+    own = Personal(wearer="me", model_sha256=load("eye_emotion").sha256, agreement=never)
+    other = run_session(SessionSource(recording), tmp_path, settings=ON, personal=own)
+
+    def influence(outcome: Outcome) -> float:
+        felt = [m["emotion"]["influence"] for m in outcome.moments if m["emotion"]]
+        return max(value for value in felt if value is not None)
+
+    assert influence(other) < influence(felt[0]) / 2
+    assert other.agreement is not None and other.agreement.moments == 50 + taught.moments
 
 
 def test_erasing_a_sealed_session_leaves_no_sealed_file(recording: Path, tmp_path: Path) -> None:
