@@ -111,7 +111,12 @@ def test_the_privacy_switch_acts_in_hardware_order_and_then_tells(c_reference: P
         assert order[0] == (Deed.CAMERA, wire.CAMERA_SCENE)
         assert order.index((Deed.CAMERA, wire.CAMERA_EYE_RIGHT)) < order.index((Deed.INDICATOR, 0))
         assert order[-1] == (Deed.INDICATOR, 0)
-        for body in ({"set_camera": scene}, {"set_leds": wire.SetLeds(current_ma=10)}):
+        light = wire.SetIndicator(indicator=wire.INDICATOR_RECORDING)
+        for body in (
+            {"set_camera": scene},
+            {"set_leds": wire.SetLeds(current_ma=10)},
+            {"set_indicator": light},
+        ):
             assert host.command(**body).text == "the privacy switch is on"
         host.board.sense(reading(Reading.PRIVACY, value=0))
         host.until(lambda: len(host.said("privacy_switch")) == 3)
@@ -132,6 +137,31 @@ def test_heat_switches_the_cameras_off_until_it_has_cooled(c_reference: Path) ->
         host.board.sense(reading(Reading.BATTERY, 500, 3900, -100, 4100, 0))
         host.until(lambda: len(host.said("battery")) == 3)
         assert host.command(set_camera=EYE_ON).result == wire.RESULT_OK
+
+
+def test_a_sleeping_board_measures_nothing_and_a_press_wakes_it(c_reference: Path) -> None:
+    with Host(c_reference / "board") as host:
+        host.until_ready()
+        assert host.command(sleep=wire.Sleep(duration_ms=600_000)).result == wire.RESULT_OK
+        assert host.command(set_camera=EYE_ON).text == "asleep"
+        for number in range(25):
+            host.board.sense(reading(Reading.IMU, *[number] * 6))
+        host.board.sense(reading(Reading.BUTTON, which=1, value=1))
+        host.until(lambda: len(host.said("button")) == 1)
+        assert not host.said("imu_batch")
+        for number in range(100, 110):
+            host.board.sense(reading(Reading.IMU, *[number] * 6))
+        host.until(lambda: len(host.said("imu_batch")) == 1)
+        assert list(host.said("imu_batch")[0].gyro_mdeg_s[::3]) == list(range(100, 110))
+        assert host.command(set_camera=EYE_ON).result == wire.RESULT_OK
+
+
+def test_a_board_that_browned_out_says_so_after_its_start(c_reference: Path) -> None:
+    with Host(c_reference / "board") as host:
+        host.until_ready()
+        host.board.sense(reading(Reading.RESET, which=wire.FAULT_BROWN_OUT))
+        host.until(lambda: [f.kind for f in host.said("fault")] == [wire.FAULT_BROWN_OUT])
+        assert host.said("fault")[0].text == "restarted" and host.link.counts.restarts == 1
 
 
 def test_what_is_too_much_for_a_line_that_is_away_is_counted(c_reference: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firmware_bridge import wire_pb2 as wire
 from firmware_bridge.framing import (
     MAX_FRAME_BYTES,
     MAX_PAYLOAD_BYTES,
@@ -22,9 +23,9 @@ PAYLOADS = st.lists(st.binary(max_size=300), max_size=8)
 
 @given(PAYLOADS, st.integers(1, 50))
 def test_chunking_does_not_matter(payloads: list[bytes], size: int) -> None:
-    wire = b"".join(map(encode, payloads))
+    line = b"".join(map(encode, payloads))
     decoder = Decoder()
-    got = [p for i in range(0, len(wire), size) for p in decoder.feed(wire[i : i + size])]
+    got = [p for i in range(0, len(line), size) for p in decoder.feed(line[i : i + size])]
     assert got == payloads
     assert decoder.damaged == 0
 
@@ -68,19 +69,29 @@ def test_an_endless_frame_is_one_damaged_frame() -> None:
     assert decoder.damaged == 1
 
 
+def test_an_endless_frame_does_not_run_over_the_memory_of_the_c_side(c_reference: Path) -> None:
+    """Under the address sanitizer; what comes after it is read."""
+    packet = wire.Packet(sequence=7, worn=wire.Worn(worn=True)).SerializeToString()
+    for endless in (b"\x01" * 100_000, b"\xff" * 100_000, b"\x02\x07" * 50_000):
+        done = subprocess.run(
+            [c_reference / "echo"], input=endless + b"\x00" + encode(packet), capture_output=True
+        )
+        assert (done.returncode, done.stderr.split()) == (0, [b"1", b"1"])
+
+
 def test_the_c_side_drops_the_same_frames(c_reference: Path) -> None:
     """A line with 1 % of its bytes damaged: both sides agree on what is whole."""
     rng = random.Random(5)
-    wire = bytearray()
+    line = bytearray()
     for _ in range(400):
-        wire += encode(rng.randbytes(rng.randrange(1, 120)))
-    for at in range(len(wire)):
+        line += encode(rng.randbytes(rng.randrange(1, 120)))
+    for at in range(len(line)):
         if rng.random() < 0.01:
-            wire[at] = rng.randrange(256)
+            line[at] = rng.randrange(256)
     decoder = Decoder()
-    whole = list(decoder.feed(bytes(wire) + b"\x00"))
+    whole = list(decoder.feed(bytes(line) + b"\x00"))
     done = subprocess.run(
-        [c_reference / "echo"], input=bytes(wire) + b"\x00", capture_output=True, check=True
+        [c_reference / "echo"], input=bytes(line) + b"\x00", capture_output=True, check=True
     )
     right, damaged = map(int, done.stderr.split())
     assert right + damaged == len(whole) + decoder.damaged
