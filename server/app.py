@@ -192,7 +192,7 @@ def make_services(
         privacy=privacy,
         events=events,
         custody=custody,
-        retention=Retention(settings, database, media, custody),
+        retention=Retention(settings, database, media, custody, preferences),
         key=key,
         seal_key=seal_key,
         glasses=Glasses(database, settings, changed=roster.save),

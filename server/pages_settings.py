@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from dataclasses import replace
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from server.access import COOKIE, CurrentPerson, Services, Use, address_of
 from server.pages import render
+from server.people import Person
+from server.preferences import RETENTION
 from server.problems import Problem
 
 router = APIRouter(include_in_schema=False)
@@ -22,18 +26,58 @@ def settings(
     erased: Annotated[int | None, Query(ge=0, le=2**31)] = None,
 ) -> Response:
     """Password, storage and the way out."""
+    return _settings_page(request, person, services, erased=erased)
+
+
+def _settings_page(
+    request: Request,
+    person: Person,
+    services: Services,
+    erased: int | None = None,
+    asked: dict[str, Any] | None = None,
+) -> Response:
+    """`asked`: what the owner wants of retention, with what would go, until they are sure of it."""
     return render(
         request,
         "settings.html",
         person,
         stored=services.index.stored_bytes(),
         forecast=services.retention.forecast(),
-        settings=services.settings,
+        settings=services.retention.settings,
+        asked=asked,
         keep_emotion=services.preferences.keep_emotion,
         erased=erased,
         understands=services.finder.understands,
         passkeys=services.passkeys.all(),
     )
+
+
+Wish = Annotated[int, Form(ge=0, le=10**7)]
+
+
+@router.post("/settings/retention")
+def retention(
+    request: Request,
+    person: CurrentPerson,
+    services: Use,
+    video_days: Wish,
+    preview_days: Wish,
+    record_days: Wish,
+    retention_mb: Wish,
+    sure: Annotated[bool, Form()] = False,
+) -> Response:
+    """How long things stay; what would go at once is told first, and only then done if one is sure."""
+    wishes: dict[str, Any] = dict(
+        zip(RETENTION, (video_days, preview_days, record_days, retention_mb), strict=True)
+    )
+    steps = services.retention.plan(settings=replace(services.settings, **wishes))
+    if steps and not sure:
+        gone = Counter(step.tier for step in steps)
+        size = sum(step.bytes for step in steps)
+        asked = {"wishes": wishes, "gone": gone, "bytes": size}
+        return _settings_page(request, person, services, asked=asked)
+    services.preferences.set_all({name: str(value) for name, value in wishes.items()})
+    return RedirectResponse("/settings#storage", status_code=303)
 
 
 @router.post("/settings/emotion")

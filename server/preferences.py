@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import text
 
 from server.database import Database
+from server.settings import ServerSettings
 
 KEEP_EMOTION = "keep_emotion"
+RETENTION = ("video_days", "preview_days", "record_days", "retention_mb")
+"""Settings that the page may change; until it does, server.toml holds."""
 
 
 class Preferences:
@@ -24,15 +29,27 @@ class Preferences:
         return default if row is None else str(row[0])
 
     def set(self, name: str, value: str) -> None:
+        self.set_all({name: value})
+
+    def set_all(self, values: Mapping[str, str]) -> None:
+        """All of them or, if it is cut short, none."""
         with self._db.write() as db:
-            db.execute(
-                text(
-                    "INSERT INTO preferences VALUES (:name, :value)"
-                    " ON CONFLICT (name) DO UPDATE SET value = :value"
-                ),
-                {"name": name, "value": value},
-            )
+            for name, value in values.items():
+                db.execute(
+                    text(
+                        "INSERT INTO preferences VALUES (:name, :value)"
+                        " ON CONFLICT (name) DO UPDATE SET value = :value"
+                    ),
+                    {"name": name, "value": value},
+                )
         self._changed()
+
+    def over(self, settings: ServerSettings) -> ServerSettings:
+        """The settings, with what was chosen of `RETENTION` in their place."""
+        chosen: dict[str, Any] = {
+            name: int(value) for name in RETENTION if (value := self.get(name, ""))
+        }
+        return replace(settings, **chosen)
 
     @property
     def keep_emotion(self) -> bool:

@@ -28,6 +28,7 @@ from server.custody import Custody
 from server.database import Database, utc_now
 from server.manifest import RELEASED, THUMBNAIL, VIDEO
 from server.media import MediaFolder
+from server.preferences import Preferences
 from server.settings import ServerSettings
 
 TIERS = ("video", "preview", "record")
@@ -86,12 +87,23 @@ class Retention:
     """Plans and carries out what the settings ask for."""
 
     def __init__(
-        self, settings: ServerSettings, database: Database, media: MediaFolder, custody: Custody
+        self,
+        settings: ServerSettings,
+        database: Database,
+        media: MediaFolder,
+        custody: Custody,
+        preferences: Preferences,
     ) -> None:
-        self._settings = settings
+        self._given = settings
+        self._preferences = preferences
         self._db = database
         self._media = media
         self._custody = custody
+
+    @property
+    def settings(self) -> ServerSettings:
+        """As in server.toml, or as the owner chose on the page since."""
+        return self._preferences.over(self._given)
 
     def held(self, now: datetime | None = None) -> list[Held]:
         """Every moment, oldest first."""
@@ -120,9 +132,14 @@ class Retention:
                 for row in rows
             ]
 
-    def plan(self, now: datetime | None = None) -> list[Step]:
-        """What would be let go now, in order. Empty unless the owner asked for retention."""
-        return plan(self.held(now), self._settings)
+    def plan(
+        self, now: datetime | None = None, settings: ServerSettings | None = None
+    ) -> list[Step]:
+        """What would be let go now, in order, under these settings if not those in force.
+
+        Empty unless the owner asked for retention.
+        """
+        return plan(self.held(now), settings or self.settings)
 
     def apply(self, now: datetime | None = None) -> list[Step]:
         """Let it go; says what went. Killed halfway, the rest goes the next time."""
@@ -162,15 +179,13 @@ class Retention:
 
     def forecast(self, now: datetime | None = None) -> Forecast:
         """Days until the space is full, with what retention lets go on the way."""
-        held = self.held(now)
+        held, settings = self.held(now), self.settings
         stored = sum(moment.bytes for moment in held)
-        limit, by = self._limit(stored)
+        limit, by = self._limit(stored, settings)
         recent = [moment for moment in held if moment.age_days <= _RATE_DAYS]
         span = max(1.0, min(float(_RATE_DAYS), max((m.age_days for m in held), default=1.0)))
-        allowed = self._settings.retention_mb << 20
-        left = (
-            None if allowed and allowed <= limit else days_left(held, self._settings, limit, span)
-        )
+        allowed = settings.retention_mb << 20
+        left = None if allowed and allowed <= limit else days_left(held, settings, limit, span)
         return Forecast(
             stored_bytes=stored,
             limit_bytes=limit,
@@ -181,8 +196,7 @@ class Retention:
             kept_bytes=sum(m.bytes for m in held if m.kept),
         )
 
-    def _limit(self, stored: int) -> tuple[int, str]:
-        settings = self._settings
+    def _limit(self, stored: int, settings: ServerSettings) -> tuple[int, str]:
         free = shutil.disk_usage(self._media.root).free - (settings.reserve_mb << 20)
         limits = [(stored + max(0, free), "disk")]
         if settings.quota_mb:

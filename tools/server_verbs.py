@@ -135,8 +135,8 @@ def erase(settings: ServerSettings, yes: bool, as_json: bool) -> None:
 def retention(settings: ServerSettings, dry_run: bool, as_json: bool) -> None:
     """Let go of what is past its days or above the limit, and say how long the space lasts.
 
-    Settings in server.toml: video_days, preview_days, record_days, retention_mb. Kept moments stay. A
-    running server does the same every hour.
+    Set on the page, or in server.toml: video_days, preview_days, record_days, retention_mb. Kept
+    moments stay. A running server does the same every hour.
     """
     with _open(settings) as services:
         steps = services.retention.plan() if dry_run else services.retention.apply()

@@ -215,3 +215,34 @@ def test_forecast(make_world: Any) -> None:
     assert seen.moments_per_day == pytest.approx(4 / 3, rel=0.01)
     assert seen.days_left == pytest.approx((100 - 4) / (4 / 3), rel=0.05)
     assert seen.kept_bytes == 0
+
+
+def test_the_owner_sets_it_on_the_page_and_is_told_first(world: World) -> None:
+    for name in ("one", "two"):
+        make_small_snippet(world.spool, name, video=bytes(2 * MB))
+    assert world.syncer().run_once().receipts == 2
+    retention = world.running.services.retention
+    wish = {"video_days": "30", "preview_days": "0", "record_days": "0", "retention_mb": "3"}
+
+    asked = world.owner.post("/settings/retention", data={**world.csrf(), **wish})
+    assert "1 video (2.0 MiB) would go, for good" in asked.text
+    assert retention.plan() == [] and retention.settings.retention_mb == 0
+
+    sure = world.owner.post("/settings/retention", data={**world.csrf(), **wish, "sure": "true"})
+    assert 'value="3"' in sure.text and "would go" not in sure.text
+    assert [step.tier for step in retention.plan()] == ["video"]
+    assert (retention.settings.video_days, retention.settings.retention_mb) == (30, 3)
+
+    gentle = {**wish, "retention_mb": "100"}  # nothing goes: nothing is asked
+    world.owner.post("/settings/retention", data={**world.csrf(), **gentle})
+    assert retention.plan() == [] and retention.settings.retention_mb == 100
+    bad = world.owner.post("/settings/retention", data={**world.csrf(), **wish, "video_days": "-1"})
+    assert bad.status_code == 422 and retention.settings.video_days == 30
+
+    settings = world.running.services.settings
+    world.owner.close()
+    world.running.stop()
+    settings.database.unlink()
+    again = make_services(settings)
+    assert again.retention.settings.retention_mb == 100
+    again.database.close()

@@ -92,6 +92,7 @@ OWNER_ONLY = {
     "/settings/emotion/erase",
     "/settings/passkeys/{key}/remove",
     "/settings/password",
+    "/settings/retention",
 }
 SAFE = ("GET", "HEAD", "OPTIONS")
 
