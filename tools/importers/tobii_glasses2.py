@@ -166,6 +166,11 @@ def _video_times_us(
         notes.append(f"nothing says when {name} began: it is put at the first sample")
         return shown_us - shown_us[0] + first_us
     ts, video = np.array(sorted(clock)).T
+    if video.min() > shown_us[-1] or video.max() < shown_us[0]:
+        notes.append(
+            f"{LIVE} counts the time of {name} from elsewhere: its first frame is put there"
+        )
+        video = video - video.min() + shown_us[0]
     offset = np.interp(shown_us, video, (ts - video).astype(np.float64))
     return shown_us + np.round(offset).astype(np.int64)
 
