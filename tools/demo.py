@@ -16,6 +16,7 @@ from device.__main__ import Outcome, load_models, run_session
 from device.identity import Identity, pair
 from device.sync import Syncer, SyncReport
 from server.embedded import Running, start
+from tools.client import Client
 from tools.output import emit, json_option, progress
 from tools.virtual_wearer import calibrated, virtual_wearer
 
@@ -60,6 +61,7 @@ def command(
                 "moments": len(outcome.moments),
                 "synced": report.deleted,
                 "receipts": report.receipts,
+                "listed": listed(server),
                 "tags": [", ".join(attended(m)) for m in outcome.moments],
                 "joules": outcome.energy.total_j,
                 "page": server.login_link(),
@@ -93,6 +95,14 @@ def deliver(folder: Path, server: Running) -> SyncReport:
     credentials = pair(server.url, server.pairing_code(), identity, name="Virtual glasses")
     with progress("sync", None):
         return Syncer(folder / "spool", credentials, identity).run_once()
+
+
+def listed(server: Running) -> int:
+    """How many moments the owner finds there, asked for as any program of theirs would."""
+    people = server.services.people
+    session = people.login_by_key(people.new_login_key(), "beheld demo")
+    with Client(server.url, session) as client:
+        return sum(1 for _ in client.moments())
 
 
 def attended(moment: dict[str, Any]) -> list[str]:

@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -178,6 +180,22 @@ def test_a_client_nobody_here_wrote_can_upload(world: World, chunk: int) -> None
     with world.device() as device:
         answer = device.post("/snippets/one/commit")
     assert answer.json()["state"] == "stored"
+
+
+def test_an_upload_nobody_goes_on_with_expires_and_is_sent_again(world: World) -> None:
+    folder = make_small_snippet(world.spool, "one", video=VIDEO)
+    announce(world, folder)
+    answer = patch(world, "one/scene.mp4", 0, VIDEO[:100])
+    until_s = parsedate_to_datetime(answer.headers["Upload-Expires"]).timestamp()
+    week_s = 7 * 86400
+    assert abs(until_s - time.time() - week_s) < 60
+    media = world.running.services.media
+    assert media.expire(now_s=until_s - 120) == 0
+    assert media.expire(now_s=until_s + 120) == 1
+    assert not list(media.incoming.glob("*/*"))
+    assert patch(world, "one/scene.mp4", 100, VIDEO[100:]).status_code == 404
+    assert folder.is_dir()
+    assert world.syncer().run_once().receipts == 1
 
 
 def test_two_writers_do_not_mix(world: World) -> None:

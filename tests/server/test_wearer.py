@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from datetime import date
 
@@ -13,10 +15,11 @@ from websockets.sync.client import connect
 
 from device.identity import SESSION, Identity, pair
 from device.session_report import leave_report, waiting_reports
-from server import reflection
+from server import observe, reflection
 from tests.server.companion import World
 from tests.server.snippets import Scene, make_small_snippet, session_document
 from tools.client import Client, ClientError
+from tools.demo import listed
 
 FELT = Scene(emotion="surprise", influence=0.82, look=1)
 
@@ -296,3 +299,47 @@ def test_metrics_count_and_tell_nobody_else(make_world: Callable[..., World]) ->
     for token, status in (("x", 403), ("guess", 403), ("let-me-see", 200)):
         headers = {"Authorization": f"Bearer {token}"}
         assert httpx.get(f"{guarded.running.url}/metrics", headers=headers).status_code == status
+
+
+def test_the_log_is_lines_of_json_that_name_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", told)
+    kept = (observe.log.level, observe.log.propagate)
+    observe.log_to_stderr()
+    try:
+        (key,) = bring(world, ("one", FELT))
+        world.owner.get(f"/moments/{key}?secret=1")
+        world.owner.get("/search?q=private-words")
+        observe.log.warning("a plain sentence")
+    finally:
+        observe.log.removeHandler(observe.log.handlers[-1])
+        observe.log.level, observe.log.propagate = kept
+    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    (seen,) = (line for line in lines if line.get("route") == "/moments/{key}")
+    assert (seen["what"], seen["method"], seen["status"]) == ("request", "GET", 200)
+    assert seen["took_ms"] >= 0 and seen["at_utc"].endswith("+00:00")
+    assert any(line.get("route") == "/api/v1/uploads/{snippet_id}/{name}" for line in lines)
+    assert lines[-1]["what"] == "a plain sentence" and lines[-1]["level"] == "warning"
+    credentials = world.credentials
+    personal = (key, "one", "cup", "secret", "private-words", "127.0.0.1", credentials.device_id)
+    for name in (*personal, credentials.token, world.owner.cookies["beheld_session"]):
+        assert f'"{name}' not in told.getvalue() and f"/{name}" not in told.getvalue()
+
+
+def test_alive_and_ready_are_two_things(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("health", "ready"):
+        assert httpx.get(f"{shared.api}/{path}").json() == {"status": "ok"}
+
+    def broken() -> int:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(shared.running.services.index, "stored_bytes", broken)
+    assert httpx.get(f"{shared.api}/health").status_code == 200
+    assert httpx.get(f"{shared.api}/ready").status_code == 500
+
+
+def test_the_demo_asks_as_any_program_of_the_owner(world: World) -> None:
+    bring(world, ("one", FELT))
+    assert listed(world.running) == 1
