@@ -220,7 +220,8 @@ def new_code(request: Request, person: CurrentPerson, services: Use) -> Response
     code = services.glasses.new_code()
     url = services.settings.public_url or str(request.base_url).rstrip("/")
     told = [code, services.key.server_id, services.settings.tls_fingerprint]
-    picture = segno.make(f"beheld-pair:{url}#{'.'.join(filter(None, told))}", micro=False)
+    whole = f"beheld-pair:{url}#{'.'.join(filter(None, told))}"
+    pinned = services.settings.tls_fingerprint  # typed without it, the certificate is not compared
     return render(
         request,
         "devices.html",
@@ -228,8 +229,8 @@ def new_code(request: Request, person: CurrentPerson, services: Use) -> Response
         glasses=_glasses(services),
         arriving=services.sync_states.previews(),
         code=code,
-        url=url,
-        qr=picture.svg_inline(scale=5, border=2, omitsize=True),
+        command=f"beheld pair '{whole}'" if pinned else f"beheld pair {url} {code}",
+        qr=segno.make(whole, micro=False).svg_inline(scale=5, border=2, omitsize=True),
         minutes=services.settings.pairing_code_s // 60,
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import html
+import shlex
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,6 +125,22 @@ def test_the_verb_takes_the_text_of_the_code(secured, tmp_path: Path) -> None:  
     assert answer.exit_code == 0, answer.output
     assert '"pinned": true' in answer.output or '"pinned":true' in answer.output
     assert Credentials.load(tmp_path / "g").server_url == server.url
+
+
+def test_what_the_page_says_to_type_pins_the_certificate(secured, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    server, own = secured("home")
+    known = ssl.create_default_context(cafile=str(own.certificate))
+    known.check_hostname = False
+    with httpx.Client(base_url=server.url, verify=known, follow_redirects=True) as owner:
+        owner.get(server.login_link())
+        form = {"csrf": owner.get("/settings").text.split('name="csrf" value="')[1].split('"')[0]}
+        page = owner.post("/devices/code", data=form).text
+    command = html.unescape(page.split("<pre>")[1].split("</pre>")[0])
+    program, verb, *given = shlex.split(command)
+    assert (program, verb) == ("beheld", "pair")
+    done = CliRunner().invoke(pair_verb.command, [*given, "--home", str(tmp_path / "g")])
+    assert done.exit_code == 0, done.output
+    assert Credentials.load(tmp_path / "g").tls_certificate
 
 
 def test_a_server_is_found_in_the_network_and_paired_by_code_alone(
