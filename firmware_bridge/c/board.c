@@ -269,20 +269,17 @@ static void take_reading(board *self, header head, const uint8_t *body, size_t l
     }
 }
 
+/* One reading a turn: the line may hold us up with each, and commands must not wait for all of them. */
 static void read_hardware(board *self)
 {
     static uint8_t message[sizeof(header) + 3 * sizeof(uint32_t) + LARGEST_EYE];
     header head;
+    ssize_t count = recv(self->hardware, message, sizeof message, MSG_DONTWAIT);
 
-    for (;;) {
-        ssize_t count = recv(self->hardware, message, sizeof message, MSG_DONTWAIT);
-
-        if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
-            exit(0);
-        }
-        if (count < (ssize_t)sizeof head) {
-            return;
-        }
+    if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
+        exit(0);
+    }
+    if (count >= (ssize_t)sizeof head) {
         memcpy(&head, message, sizeof head);
         take_reading(self, head, message + sizeof head, (size_t)count - sizeof head);
     }

@@ -21,6 +21,7 @@ void beheld_link_init(beheld_link *link, void *board, beheld_send send, beheld_a
     link->next_event = 1;
     link->state = BEHELD_GREETING;
     link->heard_us = now_us;
+    link->ticked_us = now_us;
     link->beat_us = now_us;
     beheld_receiver_init(&link->receiver);
     greet(link, false, now_us);
@@ -38,6 +39,7 @@ bool beheld_link_send(beheld_link *link, uint64_t t_us)
     size_t length;
 
     if (link->state != BEHELD_READY && link->outgoing.which_body != beheld_wire_Packet_hello_tag) {
+        link->sequence++; /* the gap tells the host what it has missed */
         return false;
     }
     link->outgoing.sequence = link->sequence;
@@ -254,7 +256,14 @@ void beheld_link_byte(beheld_link *link, uint8_t byte, uint64_t now_us)
 void beheld_link_tick(beheld_link *link, uint64_t now_us)
 {
     beheld_wire_Packet *packet;
+    uint64_t awake_us = link->ticked_us + BEHELD_AWAKE_US;
 
+    /* Who was busy had no time to listen: what came meanwhile waits, and is no silence of the host. */
+    if (now_us > awake_us) {
+        link->heard_us += now_us - awake_us;
+        link->heard_us = link->heard_us < now_us ? link->heard_us : now_us;
+    }
+    link->ticked_us = now_us;
     if (link->state != BEHELD_GREETING && now_us - link->heard_us > BEHELD_SILENCE_US) {
         link->state = BEHELD_GREETING;
     }

@@ -15,6 +15,7 @@
 #define BEHELD_EVENTS 32u    /* events kept until the host has them; then the oldest is given up */
 #define BEHELD_EVENT_US 100000u
 #define BEHELD_SILENCE_US 3000000u
+#define BEHELD_AWAKE_US 500000u /* not ticked for longer: the board was busy */
 #define BEHELD_HELLO_US 100000u
 #define BEHELD_HEARTBEAT_US 1000000u
 
@@ -61,6 +62,7 @@ struct beheld_link {
     uint32_t sequence; /* of the next packet we send */
     uint32_t received;
     uint64_t heard_us;
+    uint64_t ticked_us;
     uint64_t hello_us;
     uint64_t beat_us;
     beheld_answer answers[BEHELD_REMEMBERED];
@@ -86,7 +88,8 @@ void beheld_link_tick(beheld_link *link, uint64_t now_us);
 beheld_wire_Packet *beheld_link_packet(beheld_link *link);
 
 /* Send `link->outgoing` with the next sequence number. `t_us` is when what it tells of happened.
- * Telemetry is dropped (false) while the link is not ready, or if it does not fit a payload. */
+ * While the link is not ready it is dropped (false), and the host will count it as lost; what does not fit
+ * a payload is dropped as well. */
 bool beheld_link_send(beheld_link *link, uint64_t t_us);
 
 /* Keep an event and send it, again and again, until the host has confirmed it. */

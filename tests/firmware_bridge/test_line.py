@@ -12,12 +12,14 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.firmware_bridge.virtual_line import Troubles, VirtualLine, load
+from firmware_bridge.link import Link, State, Telemetry
+from tests.firmware_bridge.virtual_line import MS, Troubles, VirtualBoard, VirtualLine, load
 
 RUNS = int(os.environ.get("BEHELD_LINE_RUNS", "40"))
 """Lines of each property test, of 40 s each; set it higher for a long run."""
@@ -142,6 +144,55 @@ def test_what_is_too_much_for_a_line_that_is_away_is_counted(
         else:  # of a board that restarted while it was away nobody is told; levels told anew may go as well
             assert story.events_lost <= len(given_up) + 2 * story.reboots
         assert story.delivered == sorted(set(story.delivered))
+
+
+def greeted(library: ctypes.CDLL) -> tuple[VirtualBoard, Link]:
+    """Both sides, ready, at time 0."""
+    board, link = VirtualBoard(library, 7, 0), Link()
+    link.open(0)
+    for _ in range(4):
+        board.hear(link.outgoing(), 0)
+        link.receive(board.said(), 0)
+    assert board.ready and link.state is State.READY
+    return board, link
+
+
+def powers(link: Link, said: bytes, now_ns: int) -> list[int]:
+    told = link.receive(said, now_ns)
+    packets = [e.packet for e in told if isinstance(e, Telemetry)]
+    return [p.power.power_uw for p in packets if p.HasField("power")]
+
+
+def test_a_board_that_was_busy_heard_no_silence(c_library: ctypes.CDLL) -> None:
+    """A slow line holds it up for five seconds in its readings; what the host said meanwhile waits."""
+    board, link = greeted(c_library)
+    with closing(SimpleNamespace(close=board.end)):
+        for second in range(1, 6):
+            board.power(second, second * 1000 * MS)
+        board.tick(5000 * MS)
+        assert board.ready
+        board.power(6, 5001 * MS)
+        assert powers(link, board.said(), 5001 * MS) == [1, 2, 3, 4, 5, 6]
+        assert link.counts.lost == 0
+        for ms in range(5100, 8600, 100):  # silence all the same, once it has time to listen
+            board.tick(ms * MS)
+        assert not board.ready
+
+
+def test_what_a_board_could_not_say_while_it_had_no_host_is_counted(c_library: ctypes.CDLL) -> None:
+    board, link = greeted(c_library)
+    with closing(SimpleNamespace(close=board.end)):
+        for ms in range(100, 3300, 100):
+            board.tick(ms * MS)
+        assert not board.ready
+        for number in range(10):
+            board.power(number, 3400 * MS)
+        link.tick(3500 * MS)
+        for _ in range(4):
+            link.receive(board.said(), 3500 * MS)
+            board.hear(link.outgoing(), 3500 * MS)
+        assert board.ready and link.state is State.READY
+        assert link.counts.lost >= 10
 
 
 def test_half_an_hour_on_a_noisy_line(c_library: ctypes.CDLL) -> None:
