@@ -206,8 +206,8 @@ def run_session(
         models["resolution"] = network  # the ledger charges every network that decides
     header = source.header
     source.camera.settings = settings.camera
-    buffered = not header.brings_packets and buffered_px(settings.encode, header.scene) > 0
-    ledger = EnergyLedger(table or EnergyTable.shipped(), models, header, buffered)
+    waiting_px = 0 if header.brings_packets else buffered_px(settings.encode, header.scene)
+    ledger = EnergyLedger(table or EnergyTable.shipped(), models, header, waiting_px)
     live = live or LiveRun()
     spool = live.spool or out / "spool"
     writer = SnippetWriter(

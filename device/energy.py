@@ -67,14 +67,14 @@ SIDE_FILES_BYTES = 30_000
 class EnergyLedger:
     """A sink. `models` are the networks of the loop: their work counters are read as time goes on.
 
-    With `buffered`, frames wait in a memory of their own and the main processor is awake in the loop's
-    `EncodeBurst`s alone; without, as long as the scene camera is in its full mode.
+    With `buffered_px`, so many pixels of frames wait in a memory of their own and the main processor is awake
+    in the loop's `EncodeBurst`s alone; with 0, as long as the scene camera is in its full mode.
     """
 
     table: EnergyTable
     models: Mapping[str, Model]
     header: SessionHeader
-    buffered: bool = False
+    buffered_px: int = 0
     books: Books = field(init=False)
     _moments: dict[str, Account] = field(default_factory=dict)
     _burst: tuple[int, dict[str, Triple]] = (-1, {})
@@ -116,7 +116,7 @@ class EnergyLedger:
                 self.books.book("scene_camera", "scene_camera_pixel", pixels)
                 if self.header.brings_packets:
                     self.books.book("decode", "decode", pixels)
-                if self.buffered:
+                if self.buffered_px:
                     self.books.book("buffer", "buffer", pixels)
                 self._frame = (value.t_ns, drawn_fj)
             case ScenePacket():
@@ -159,7 +159,9 @@ class EnergyLedger:
         moments = sum(summed(of_moment)[1] for of_moment in self._moments.values())
         frame_bytes = self._packet_bytes / self._packets if self._packets else None
         macs = sum(m.spec.macs for n, m in self.models.items() if n in ("attention", "detector"))
-        always = always_on(self.table, account, end_ns, self.header.scene, frame_bytes, macs)
+        alike = (self.table, account, end_ns, self.header.scene, frame_bytes, macs)
+        always = always_on(*alike)
+        bursts = always_on(*alike, self.buffered_px)[1] if self.buffered_px else 0
         mean_mw = total[1] / end_ns / 1000 if end_ns else 0.0
         battery_mwh = self.table.assumed.battery_mwh
         by_stage: Counter[str] = Counter()
@@ -179,6 +181,7 @@ class EnergyLedger:
             always_on_j=always[1] / 1e15,
             always_on_j_low=always[0] / 1e15,
             always_on_j_high=always[2] / 1e15,
+            always_on_bursts_j=bursts / 1e15,
             measured=tuple(sorted(self.books.measured)),
             unknown_rails=tuple(sorted(self.books.unknown)),
             assumed=assumed,
@@ -195,7 +198,7 @@ class EnergyLedger:
         if passed_ns <= 0:
             return
         camera, accelerator, processor = POWERED[self._mode]
-        if self.buffered and self._mode is CameraMode.FULL:
+        if self.buffered_px and self._mode is CameraMode.FULL:
             processor = "processor_between"
         self.books.book("inertial", "inertial", passed_ns)
         self.books.book("microcontroller", "microcontroller", passed_ns)
@@ -269,7 +272,7 @@ class EnergyLedger:
         """A new mode; without a buffer the main processor is woken for the full one."""
         self._close_state()
         woken = request.mode is CameraMode.FULL and self._mode is not CameraMode.FULL
-        if woken and not self.buffered:
+        if woken and not self.buffered_px:
             self.books.book("processor", "processor_wake", 1)
         self._mode = request.mode
 

@@ -28,6 +28,9 @@ class EnergyReport:
     always_on_j: float
     always_on_j_low: float
     always_on_j_high: float
+    always_on_bursts_j: float
+    """Typical, of an always-on that has the accelerator and the buffer as well and encodes in bursts; 0 where
+    this session did not."""
     measured: tuple[str, ...]
     """Components for which a power rail was measured, wholly or in part."""
     unknown_rails: tuple[str, ...]
@@ -53,11 +56,13 @@ def always_on(
     scene: SceneGeometry | None,
     frame_bytes: float | None,
     macs: int,
+    buffered_px: int = 0,
 ) -> Triple:
     """Femtojoules of the session with the scene camera always on, every frame encoded, kept and analysed.
 
     The eyes cost what they cost in `drawn`. `frame_bytes` is the mean size of an encoded frame where any
-    was, `macs` what analyses one frame at full size.
+    was, `macs` what analyses one frame at full size. With `buffered_px` it has an accelerator beside the
+    processor and a buffer of so many pixels, and encodes in bursts as a moment here does.
     """
     rig, rows = table.assumed, table.rows
     pixels = scene.width_px * scene.height_px if scene else 640 * 480
@@ -76,6 +81,14 @@ def always_on(
         "storage": size,
         "radio": size * 8,
     }
+    if buffered_px:
+        amounts |= {
+            "processor_between": end_ns,
+            "processor_awake": round(frames * pixels / rig.encode_mpx_s * 1000),
+            "processor_wake": -(-frames * pixels // buffered_px),
+            "accelerator_awake": end_ns,
+            "buffer": frames * pixels,
+        }
     low, mid, high = (
         sum(rows[row][i] * amount for row, amount in amounts.items()) + sum(e[i] for e in eyes)
         for i in range(3)

@@ -132,6 +132,7 @@ def result(report: EnergyReport, source: Source) -> dict[str, Any]:
         "ratio": report.ratio,
         "ratio_low": ratio(report.total_j_low, report.always_on_j_low),
         "ratio_high": ratio(report.total_j_high, report.always_on_j_high),
+        "ratio_to_bursts": ratio(report.total_j, report.always_on_bursts_j),
         "scene_camera_on_share": ratio(report.scene_camera_on_s, report.session_s),
         "checking_share": ratio(report.by_state_s["checking"], report.session_s),
         "keeping_share": ratio(report.by_state_s["keeping"], report.session_s),

@@ -43,9 +43,9 @@ def write(path: Path, found: Mapping[str, Any], day: str) -> None:
             ],
         ),
         "At typical values that is {mean_mw:.0f} mW, {battery_h:.1f} h on the table's battery "
-        "({battery_mwh:.0f} mWh), against {always_on_j_per_h:.0f} J an hour for always-on.".format(
-            **found
-        ),
+        "({battery_mwh:.0f} mWh), against {always_on_j_per_h:.0f} J an hour for always-on. "
+        "Of an always-on that had accelerator and buffer too and encoded in bursts it is "
+        "{ratio_to_bursts:.3f}.".format(**found),
         page.table(
             ["state", "share of time", "J/h"],
             [

@@ -243,7 +243,7 @@ def kept_with_a_burst(book: EnergyLedger) -> int:
     for t in range(0, 1800, 40):
         book(SceneFrame(t_ns=t * MS, seq=0, pixels=np.zeros((48, 64, 3), np.uint8)))
     frames = len(range(0, 1800, 40))
-    if book.buffered:
+    if book.buffered_px:
         book(EncodeBurst(t_ns=1800 * MS, frames=frames, pixels=frames * 64 * 48))
     packets = tuple(packet(t) for t in range(0, 1800, 40))
     for value in packets:
@@ -256,7 +256,7 @@ def kept_with_a_burst(book: EnergyLedger) -> int:
 
 
 def test_with_a_buffer_the_main_processor_is_awake_in_bursts_alone() -> None:
-    book = EnergyLedger(EnergyTable.shipped(), {}, HEADER, buffered=True)
+    book = EnergyLedger(EnergyTable.shipped(), {}, HEADER, buffered_px=20_000_000)
     pixels = kept_with_a_burst(book)
     report = book.close(3_000 * MS)
     rows = EnergyTable.shipped().rows
@@ -272,7 +272,7 @@ def test_with_a_buffer_the_main_processor_is_awake_in_bursts_alone() -> None:
 
 
 def test_the_burst_that_ends_a_moment_and_its_snippet_belong_to_it_and_to_keeping() -> None:
-    book = EnergyLedger(EnergyTable.shipped(), {}, HEADER, buffered=True)
+    book = EnergyLedger(EnergyTable.shipped(), {}, HEADER, buffered_px=20_000_000)
     pixels = kept_with_a_burst(book)
     (of_it,) = book._moments.values()
     rows = EnergyTable.shipped().rows
@@ -291,8 +291,24 @@ def test_the_burst_that_ends_a_moment_and_its_snippet_belong_to_it_and_to_keepin
     assert report.moments_j + report.between_moments_j == pytest.approx(report.total_j)
 
 
+def test_always_on_with_the_same_buffer_is_told_as_well_and_is_the_cheaper_one() -> None:
+    book = EnergyLedger(EnergyTable.shipped(), {}, HEADER, buffered_px=20_000_000)
+    kept_with_a_burst(book)
+    report = book.close(3_000 * MS)
+    rows, rig = EnergyTable.shipped().rows, EnergyTable.shipped().assumed
+    pixels = 90 * 640 * 480
+    saved_fj = 3_000 * MS * (rows["processor_awake"][1] - rows["processor_between"][1])
+    added_fj = 3_000 * MS * rows["accelerator_awake"][1] + pixels * rows["buffer"][1]
+    added_fj += 2 * rows["processor_wake"][1]  # 27.6 Mpx in buffers of 20
+    added_fj += round(pixels / rig.encode_mpx_s * 1000) * rows["processor_awake"][1]
+    expected_j = report.always_on_j + (added_fj - saved_fj) / 1e15
+    assert report.always_on_bursts_j == pytest.approx(expected_j)
+    assert report.always_on_bursts_j < report.always_on_j
+    assert ledger().close(3_000 * MS).always_on_bursts_j == 0
+
+
 def test_where_a_board_has_no_buffer_bursts_are_no_cheaper_than_staying_awake() -> None:
-    buffered = EnergyLedger(EnergyTable.shipped(), {}, HEADER, buffered=True)
+    buffered = EnergyLedger(EnergyTable.shipped(), {}, HEADER, buffered_px=20_000_000)
     awake = ledger()
     for book in (buffered, awake):
         kept_with_a_burst(book)

@@ -26,7 +26,7 @@ from tools.variants import variant
 FULL = ("camera.low_height_px=4320", "camera.low_rate_hz=1000")
 """A low mode that leaves out neither row nor frame."""
 FIRST_SEED = 31
-SCENARIOS = {"demo": 120.0, "ordinary_day": 300.0}
+SCENARIOS = {"demo": 120.0, "ordinary_day": 240.0}
 """Scenario of the virtual wearer -> seconds of a session."""
 AIM = 0.95
 
@@ -40,7 +40,7 @@ AIM = 0.95
 )
 @click.option(
     "--sessions",
-    default=6,
+    default=4,
     show_default=True,
     type=click.IntRange(min=1),
     help="Of each scenario of the virtual wearer.",

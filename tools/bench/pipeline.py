@@ -40,13 +40,7 @@ def command(seconds: float, always_on_seconds: float, seed: int, as_json: bool) 
 def measure(seconds: float, always_on_seconds: float, seed: int) -> dict[str, Any]:
     """Both variants in one run; see `command` for what the keys mean."""
     gated = run(seconds, seed, Settings(), always_on=False)
-    settings = Settings()
-    everything = dataclasses.replace(
-        settings,
-        tag=dataclasses.replace(settings.tag, always=True),
-        attention=dataclasses.replace(settings.attention, rate_hz=30.0),
-    )
-    always = run(always_on_seconds, seed, everything, always_on=True)
+    always = run(always_on_seconds, seed, everything(), always_on=True)
     per_s, always_per_s = cpu_per_session_s(gated.report), cpu_per_session_s(always.report)
     return {
         "session_s": gated.report.session_ns / 1e9,
@@ -60,6 +54,17 @@ def measure(seconds: float, always_on_seconds: float, seed: int) -> dict[str, An
         "stages": stages(gated.report),
         "always_on_stages": stages(always.report),
     }
+
+
+def everything() -> Settings:
+    """Every frame analysed, looked at and encoded as it comes, moment or none."""
+    settings = Settings()
+    return dataclasses.replace(
+        settings,
+        tag=dataclasses.replace(settings.tag, always=True),
+        attention=dataclasses.replace(settings.attention, rate_hz=30.0),
+        encode=dataclasses.replace(settings.encode, hold_low=False),
+    )
 
 
 def run(seconds: float, seed: int, settings: Settings, *, always_on: bool) -> Outcome:
