@@ -47,7 +47,8 @@ OUTPUTS = ("vector", "gate", "probabilities")
 LARGEST_LOSS = 0.01
 COMMAND = (
     "python -m models.train_eye_emotion --teacher FOLDER && python -m export.eye_emotion && python -m "
-    "export.eye_neutral` and, section by section, `beheld bench emotion|gate|asking|still --page CARD"
+    "export.eye_neutral` and, section by section, `beheld bench emotion|enrolment|gate|asking|still --page "
+    "CARD"
 )
 
 

@@ -14,6 +14,7 @@ BENCHES = {
     "custody": ("tools.bench.custody", "Uploads under every fault: nothing lost, nothing forged."),
     "emoship": ("tools.bench.emoship", "Eyes and view together, on people and themes never seen."),
     "emotion": ("tools.bench.emotion", "Expression from one eye and two, on people never seen."),
+    "enrolment": ("tools.bench.enrolment", "What enrolling does to wearers who feel nothing."),
     "events": ("tools.bench.events", "Fixations, saccades, pursuits against human raters."),
     "faults": ("tools.bench.faults", "Live runs on emulated glasses, a fault in each."),
     "gate": ("tools.bench.gate", "What the emotion gate saves on the virtual wearer's day."),

@@ -111,7 +111,8 @@ def enrolment(model: Model, data: Expressions) -> dict[str, Any] | None:
 
     `neutral`: a person's reference is their other neutral pictures. `prompted`: references of the other
     classes besides, where they have other pictures of them. A picture is never its own reference, and all
-    is less than the minute of eye video that enrolment takes. Scored are these people's pictures only.
+    is less than the minute of eye video that enrolment takes. Scored are these people's pictures only;
+    `open_when_neutral` and `open_when_not` are the shares of them that open the gate (`emotion.enter`).
     """
     if not data.has_identities:
         return None
@@ -149,12 +150,15 @@ def enrolment(model: Model, data: Expressions) -> dict[str, Any] | None:
     counts = np.bincount(truth, minlength=len(EMOTIONS))
     classes = [int(c) for c in np.flatnonzero(counts >= 5)]
     found: dict[str, Any] = {"people": people, "n": len(labels), "classes": len(classes)}
+    enter = EmotionSettings().enter
     for when, rows in made.items():
         probabilities, gates = (np.array(column) for column in zip(*rows, strict=True))
         found[when] = {
             "uar": uar(probabilities, truth, classes),
             "war": war(probabilities, truth, classes),
             "gate_auc": auc(gates, truth != neutral),
+            "open_when_neutral": float((gates[truth == neutral] >= enter).mean()),
+            "open_when_not": float((gates[truth != neutral] >= enter).mean()),
         }
     return found
 
