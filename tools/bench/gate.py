@@ -38,7 +38,7 @@ def command(seconds: float, seed: int, page: Path | None, as_json: bool) -> None
     for each estimate, so a run of the backbone is added for each that the tag stage did not make anyway.
     `saved` is the share of its cost that the gate saves, in multiply-accumulates and in joules of networks
     (the scene camera, which would have to be on all day as well, not counted). `cpu_share` is the stages'
-    CPU time as a share of the whole loop's.
+    CPU time as a share of the whole loop's, `mj` what the emotion networks cost in the session.
     """
     found = measure(seconds, seed)
     if page is not None:
@@ -63,6 +63,11 @@ def measure(seconds: float, seed: int = 1) -> dict[str, Any]:
         "looks": mine.looks,
         "non_neutral": {"unknown_wearer": plain.non_neutral, "enrolled": mine.non_neutral},
         "fused": {"unknown_wearer": plain.fused, "enrolled": mine.fused, "always": always.fused},
+        "mj": {
+            "unknown_wearer": plain.cost("mj"),
+            "enrolled": mine.cost("mj"),
+            "always": always.full_cost("mj"),
+        },
         "saved": spared,
         "saved_unknown_wearer": 1 - plain.cost("macs") / always.full_cost("macs"),
         "cpu_share": mine.cpu_share,
