@@ -36,6 +36,11 @@ class Augment:
     glints: int = 4
     pupil_glint_p: float = 0.3
     """A lamp reflected on the pupil itself, as cameras near the optical axis see it."""
+    wide_glint_p: float = 0.0
+    """Share of those that are as large as a pupil: spectacles, windows, bright lamps close by."""
+    pale_p: float = 0.0
+    pale: float = 0.75
+    """The dark of the pupil lifted up to this share of its distance to the iris: dark irises, haze."""
     lashes: int = 3
     lashes_p: float = 0.3
     noise_p: float = 0.5
@@ -81,6 +86,9 @@ def augment(
     some = _some(torch.full((B,), how.nothing_p), g)
     picture[some], mask[some], opened[some] = _nothing_to_see(picture[some], g), 0.0, 0.0
 
+    if how.pale_p:
+        some = _some(how.pale_p * (mask.sum((1, 2)) > 20.0), g)
+        picture[some] = _pale(picture[some], mask[some], how, g)
     some = _some(torch.full((B,), how.lashes_p), g)
     picture[some] = _lashes(picture[some], how, g)
     picture = _glints(_light(picture, g), mask, how, g)
@@ -178,6 +186,20 @@ def _lid(picture: Tensor, mask: Tensor, g: torch.Generator) -> tuple[Tensor, Ten
     return picture, left, (1.0 - left.sum((1, 2)) / total).clamp(0.0, 1.0)
 
 
+def _pale(picture: Tensor, mask: Tensor, how: Augment, g: torch.Generator) -> Tensor:
+    """Less contrast between pupil and iris; what is darker than a floor loses three quarters of it.
+
+    The floor lies between the mean of the pupil and that of a ring two to four pixels around it.
+    """
+    inner, outer = (F.max_pool2d(mask[:, None], k, 1, k // 2)[:, 0] for k in (5, 9))
+    ring = outer - inner
+    pupil = (picture * mask).sum((1, 2)) / mask.sum((1, 2)).clamp_min(1.0)
+    iris = (picture * ring).sum((1, 2)) / ring.sum((1, 2)).clamp_min(1.0)
+    share = _between(0.0, how.pale, len(picture), g)
+    floor = (pupil + share * (iris - pupil).clamp_min(0.0))[:, None, None]
+    return torch.where(picture < floor, floor - 0.25 * (floor - picture), picture)
+
+
 def _lashes(picture: Tensor, how: Augment, g: torch.Generator) -> Tensor:
     """Dark lines of any direction. They do not hide the pupil from the label: labels ignore lashes."""
     B, S = len(picture), picture.shape[-1]
@@ -224,6 +246,9 @@ def _glints(picture: Tensor, mask: Tensor, how: Augment, g: torch.Generator) -> 
     size = torch.rand(B, K, 1, generator=g)
     size[:, 0, 0] = torch.where(on_pupil, size[:, 0, 0] * 0.9, size[:, 0, 0])
     radius = torch.where(size > 0.95, 3.0 + 120.0 * (size - 0.95), 0.7 + 1.8 * size)
+    if how.wide_glint_p:
+        wide = on_pupil & (torch.rand(B, generator=g) < how.wide_glint_p)
+        radius[:, 0, 0] = torch.where(wide, _between(2.5, 6.0, B, g), radius[:, 0, 0])
     strength = 1.6 * (400.0 * torch.rand(B, K, 1, generator=g) - 150.0).clamp_min(0.0)
     across = torch.exp(-(((at - centre[0]) / radius) ** 2)) * strength
     down = torch.exp(-(((at - centre[1]) / radius) ** 2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,11 +101,14 @@ class Pool:
     trainings that leave a person out can share one.
     """
 
-    def __init__(self, data: EyeSet, how: Augment, size: int, batch: int, seed: int) -> None:
+    def __init__(
+        self, data: EyeSet, how: Augment, size: int, batch: int, seed: int, even: bool = False
+    ) -> None:
+        """`even`: every person counts the same, not by the root of their pictures."""
         self._data, self._how, self._batch = data, how, batch
         self._g = torch.Generator().manual_seed(seed)
         self._at = 0
-        self._weight = _even_weights(data)
+        self._weight = _weights(data, 1.0 if even else 0.5)
         self.source = torch.zeros(size, dtype=torch.int64)
         """(size,) index into `data`"""
         self._stored = Batch(
@@ -137,14 +139,14 @@ class Pool:
         return Batch(*(value[chosen] for value in vars(self._stored).values()))
 
 
-def _even_weights(data: EyeSet, blink_share: float = 0.25) -> Tensor:
-    """(N,) chance of each picture: persons by the root of their pictures, a quarter blinks."""
+def _weights(data: EyeSet, power: float, blink_share: float = 0.25) -> Tensor:
+    """(N,) chance of each picture: over its person's number of pictures to that power, a quarter blinks."""
     weight = torch.zeros(len(data))
     for blink, share in ((True, blink_share), (False, 1.0 - blink_share)):
         for person in np.unique(data.subject):
             group = torch.from_numpy(data.subject == person) & (data.blink == blink)
             if group.any():
-                weight[group] = 1.0 / math.sqrt(int(group.sum()))
+                weight[group] = int(group.sum()) ** -power
         group = data.blink == blink
         weight[group] *= share / weight[group].sum().clamp_min(1e-9)
     return weight

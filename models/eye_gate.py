@@ -54,8 +54,13 @@ def choose(persons: Sequence[Sweep]) -> float:
     return max(reversed(GATES), key=lambda gate: round(worth[gate], 6))
 
 
-def table(persons: Mapping[str, Sweep]) -> dict[str, Any]:
-    """Rows for the card: every gate over all persons, then everybody at the gate of the others."""
+def table(
+    persons: Mapping[str, Sweep], chosen: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Rows for the card: every gate over all persons, then everybody at the gate of the others.
+
+    `chosen`: these gates, where the others' confidences are not those of `persons`.
+    """
     rows: dict[str, Any] = {"chosen over all": choose(list(persons.values()))}
     for gate in GATES:
         row = {c: _mean([p[gate][c] for p in persons.values()]) for c in COLUMNS}
@@ -63,7 +68,8 @@ def table(persons: Mapping[str, Sweep]) -> dict[str, Any]:
         rows[f"{gate}, mean"] = row
     if len(persons) > 1:
         for name, person in persons.items():
-            gate = choose([p for other, p in persons.items() if other != name])
+            others = [p for other, p in persons.items() if other != name]
+            gate = chosen[name] if chosen else choose(others)
             rows[f"{name}, at the others' gate"] = {**person[gate], "gate": gate}
     return rows
 

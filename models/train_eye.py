@@ -1,11 +1,13 @@
 """Train the eye network: `python -m models.train_eye` (one thread; see `TrainEye` for the settings).
 
 Reads `eye_meye_human_dev`, adds the emulator's eyes, writes `build/eye.pt` (weights, settings,
-figures). First it trains once per person without that person and prints what it finds on them; then
-the shipped weights on all people. `python -m export.eye` makes the ONNX file and the card of both. Beside
-the figures it prints, for every person left out, what a gate on the confidence lets through, and the
-gate the rule of `models.eye_gate` takes. `--steps 0` stops there; `python -m export.eye --left-out-only
-build/eye.loso.json` puts these figures into the card.
+figures). First it trains once per person without that person and keeps what it says of them in
+`build/eye.left_out/`; `models.eye_left_out` makes tables of it: figures at the gate that the others
+choose, every gate, confidence against what was right. `--steps 0` stops there; `python -m export.eye
+--left-out-only build/eye.loso.json` puts them into the card. Then it trains the shipped weights on all
+people, with the confidence scaled as those left out ask for. `python -m export.eye` makes the ONNX file
+and the card of both.
+`--left-out` shares the persons between processes, and `--loso-steps 0` takes what is there.
 
 Labels that are wrong are dropped by one rule, on training pictures only (never on the person who is
 scored): pictures of which a network is sure that they show an open eye with a pupil although the label
@@ -20,6 +22,7 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +33,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import eye_gate
 from models.eye import EyeNet, EyeNetConfig
 from models.eye_augment import Augment, Batch, ellipses
 from models.eye_data import EyeSet, Pool, read_meye
-from models.eye_render import EMULATED, Renders, render_people
+from models.eye_left_out import LeftOut, read_all, right, score, tables
+from models.eye_render import Renders, render_people
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,24 @@ class TrainEye:
     """Share of the steps after which wrong labels are dropped."""
     sure: float = 0.7
     """Probability from which the network's word is taken against a label."""
+    even: bool = False
+    """Every person counts the same in a batch, not by the root of their pictures."""
+    lenient: bool = False
+    """Confidence is taught on `models.eye_left_out.right`, not on a quarter of the label's radius and axes
+    within 1.4: labels that are too small then teach less doubt."""
     renders: Renders = field(default_factory=Renders)
     augment: Augment = field(default_factory=Augment)
     net: EyeNetConfig = field(default_factory=EyeNetConfig)
 
 
-def losses(out: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-    """Named terms of the loss, already weighted."""
+def candidate() -> TrainEye:
+    """The next recipe, measured on people left out (card) and not shipped yet."""
+    augment = Augment(pale_p=0.3, wide_glint_p=0.15)
+    return TrainEye(even=True, lenient=True, renew_every=6, augment=augment)
+
+
+def losses(out: dict[str, Tensor], batch: Batch, lenient: bool = False) -> dict[str, Tensor]:
+    """Named terms of the loss, already weighted; `lenient` as in `TrainEye`."""
     B = len(batch.pupil)
     seen = batch.pupil.float()
     count = seen.sum().clamp_min(1.0)
@@ -87,11 +101,13 @@ def losses(out: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     voters = (each.abs().sum(1) * voter).sum() / voter.sum().clamp_min(1.0)
 
     with torch.no_grad():
-        near = off_centre.norm(dim=1) < 0.25
-        alike = off_shape.abs().amax(1) < 0.7
-        right = (near & alike & batch.pupil).float()
+        if lenient:
+            hit = right(out["ellipse"], batch.ellipse, batch.pupil)
+        else:
+            near = off_centre.norm(dim=1) < 0.25
+            hit = near & (off_shape.abs().amax(1) < 0.7) & batch.pupil
     opened = F.binary_cross_entropy_with_logits(out["open"], batch.open)
-    sure = F.binary_cross_entropy_with_logits(out["right"], right)
+    sure = F.binary_cross_entropy_with_logits(out["right"], hit.float())
     return {
         "coverage": 0.05 * coverage,
         "centre": 2.0 * centre / count,
@@ -126,40 +142,6 @@ def wrong_labels(net: EyeNet, data: EyeSet, settings: TrainEye) -> Tensor:
     return open_called_blink | other_size
 
 
-def score(net: EyeNet, data: EyeSet, threshold: float = 0.5) -> dict[str, float]:
-    """Figures on people the network never saw; labels as they are. Definitions as in the bench."""
-    said = predict(net, data.images)
-    truth, area = ellipses(data.masks.float())
-    reported = (said["open"] >= threshold) & (said["right"] >= threshold)
-    opened, closed = (area > 0) & ~data.blink, (area == 0) & data.blink
-    error = (said["ellipse"][:, :2] - truth[:, :2]).norm(dim=1)
-    blink = said["open"] < threshold
-    hit = float((blink & data.blink).sum())
-    overlap = ellipse_iou(said["ellipse"], data.masks)[opened & reported]
-    return {
-        "n_open": int(opened.sum()),
-        "n_closed": int(closed.sum()),
-        "within_5px": float(((error <= 5.0) & reported)[opened].float().mean()),
-        "reported_open": float(reported[opened].float().mean()),
-        "median_px": float(error[opened & reported].median()),
-        "iou_mean": float(overlap.mean()),
-        "false_pupil_closed": float(reported[closed].float().mean()) if closed.any() else math.nan,
-        "blink_f1": 2 * hit / max(1.0, float(blink.sum() + data.blink.sum())),
-    }
-
-
-def ellipse_iou(ellipse: Tensor, mask: Tensor) -> Tensor:
-    """(N, 5) against (N, S, S) masks of 0/1 -> (N,) intersection over union in pixels."""
-    log_e = torch.stack([ellipse[:, 2], ellipse[:, 4], ellipse[:, 4], ellipse[:, 3]], 1)
-    inverse = torch.linalg.matrix_exp(-log_e.reshape(-1, 2, 2))[:, :, :, None, None]
-    at = torch.arange(mask.shape[-1], dtype=torch.float32)
-    dx = at[None, None, :] - ellipse[:, 0, None, None]
-    dy = at[None, :, None] - ellipse[:, 1, None, None]
-    level = inverse[:, 0, 0] * dx**2 + 2 * inverse[:, 0, 1] * dx * dy + inverse[:, 1, 1] * dy**2
-    inside, pupil = level <= 1.0, mask > 0
-    return (inside & pupil).sum((1, 2)) / (inside | pupil).sum((1, 2)).clamp_min(1)
-
-
 def train(
     data: EyeSet, pool: Pool, kept: Tensor, settings: TrainEye, steps: int, clean: bool
 ) -> tuple[EyeNet, Tensor]:
@@ -189,7 +171,8 @@ def train(
         net.train()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = net(batch.image)
-        terms = losses({name: value.float() for name, value in out.items()}, batch)
+        floats = {name: value.float() for name, value in out.items()}
+        terms = losses(floats, batch, settings.lenient)
         optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
@@ -224,40 +207,35 @@ def _calibrate(net: EyeNet, pool: Pool, kept: Tensor) -> None:
 
 
 def leave_one_out(
-    data: EyeSet, pool: Pool, settings: TrainEye, left_out: tuple[str, ...] = ()
-) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
-    """Train without each person in turn, score on that person; `mean` is over persons.
-
-    `left_out`: only these persons, for ablations. Also returns the gates (`models.eye_gate`), and which
-    labels those networks contradict, (N,) bool.
-    """
-    result: dict[str, Any] = {}
-    sweeps: dict[str, eye_gate.Sweep] = {}
-    wrong = torch.zeros(len(data), dtype=torch.bool)
-    for person in left_out or np.unique(data.subject[data.subject != EMULATED]):
+    data: EyeSet, pool: Pool, settings: TrainEye, persons: Sequence[str], folder: Path
+) -> None:
+    """Train without each of these persons in turn; what is said of them goes to `folder`/PERSON.npz."""
+    for person in persons:
         print(f"without {person}", flush=True)
         others = torch.from_numpy(data.subject != person)
         net, kept = train(data, pool, others, settings, settings.loso_steps, clean=True)
         print(f"  labels dropped: {by_person(data, others & ~kept)}", flush=True)
         unseen = data.take(data.subject == person)
-        result[str(person)] = score(net, unseen)
-        sweeps[str(person)] = gate_sweep(net, unseen)
-        wrong[~others] = wrong_labels(net, unseen, settings)
-        print(json.dumps(result[str(person)]), flush=True)
-        for gate, row in sweeps[str(person)].items():
-            print(f"  gate {gate}: {json.dumps(row)}", flush=True)
-    keys = next(iter(result.values())).keys()
-    result["mean"] = {k: float(np.nanmean([row[k] for row in result.values()])) for k in keys}
-    return result, eye_gate.table(sweeps), wrong
+        said = predict(net, unseen.images)
+        wrong = wrong_labels(net, unseen, settings)
+        LeftOut(settings.loso_steps, said, wrong).write(folder / f"{person}.npz")
+        print(json.dumps(score(said, unseen)), flush=True)
 
 
-def gate_sweep(net: EyeNet, data: EyeSet) -> eye_gate.Sweep:
-    """One unseen person at every gate; labels as they are."""
-    said = predict(net, data.images)
-    truth, area = ellipses(data.masks.float())
-    error = (said["ellipse"][:, :2] - truth[:, :2]).norm(dim=1)
-    opened, closed = (area > 0) & ~data.blink, (area == 0) & data.blink
-    return eye_gate.sweep(said["open"], said["right"], error, opened, closed)
+def contradicted(data: EyeSet, parts: Mapping[str, LeftOut]) -> Tensor:
+    """(N,) bool: labels that the networks which never saw the person contradict."""
+    wrong = torch.zeros(len(data), dtype=torch.bool)
+    for person, part in parts.items():
+        wrong[torch.from_numpy(data.subject == person)] = part.wrong
+    return wrong
+
+
+@torch.no_grad()
+def scale_confidence(net: EyeNet, slope: float, offset: float) -> None:
+    """Put the scale of `models.eye_left_out` into the last layer."""
+    last = net.whole[2]
+    last.weight[1] *= slope
+    last.bias[1] = slope * last.bias[1] + offset
 
 
 def by_person(data: EyeSet, where: Tensor) -> dict[str, int]:
@@ -270,13 +248,20 @@ def by_person(data: EyeSet, where: Tensor) -> dict[str, int]:
 @click.option("--data", type=click.Path(path_type=Path), default=None, help="Folder like MEYE's.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/eye.pt"))
 @click.option("--steps", type=int, default=None, help="Instead of the settings' number.")
-@click.option("--loso-steps", type=int, default=None, help="The same; 0 leaves nobody out.")
+@click.option(
+    "--loso-steps",
+    type=int,
+    default=None,
+    help="The same; 0 leaves nobody out now and takes what was said of them before, if it was.",
+)
 @click.option(
     "--left-out",
     multiple=True,
-    help="Leave out only this person (may be given often); for ablations.",
+    help="Leave out only this person (may be given often): for ablations, or to share the persons "
+    "between processes.",
 )
 @click.option("--lateral-inhibition", is_flag=True, help="The ablation with that layer.")
+@click.option("--candidate", "next_recipe", is_flag=True, help="The recipe of `candidate`.")
 def main(
     data: Path | None,
     out: Path,
@@ -284,33 +269,40 @@ def main(
     loso_steps: int | None,
     left_out: tuple[str, ...],
     lateral_inhibition: bool,
+    next_recipe: bool,
 ) -> None:
     torch.set_num_threads(1)
-    settings = TrainEye(net=EyeNetConfig(lateral_inhibition=lateral_inhibition))
+    net_config = EyeNetConfig(lateral_inhibition=lateral_inhibition)
+    settings = dataclasses.replace(candidate() if next_recipe else TrainEye(), net=net_config)
     if steps is not None:
         settings = dataclasses.replace(settings, steps=steps)
     if loso_steps is not None:
         settings = dataclasses.replace(settings, loso_steps=loso_steps)
     people = read_meye(data or default_data())
-    out.parent.mkdir(parents=True, exist_ok=True)
+    persons = left_out or np.unique(people.subject).tolist()
     people = people + render_people(settings.renders, settings.seed)
     print(f"{len(people)} pictures", by_person(people, torch.ones(len(people), dtype=torch.bool)))
-    pool = Pool(people, settings.augment, settings.pool, settings.batch, settings.seed)
-    figures: dict[str, Any] = {"people": sorted(set(people.subject.tolist()))}
-    wrong = torch.zeros(len(people), dtype=torch.bool)
+    pool = Pool(
+        people, settings.augment, settings.pool, settings.batch, settings.seed, settings.even
+    )
+    folder = out.with_suffix(".left_out")
     if settings.loso_steps:
-        found = leave_one_out(people, pool, settings, left_out)
-        figures["loso"], figures["gates"], wrong = found
-        figures["loso_steps"] = settings.loso_steps
-        print("mean", json.dumps(figures["loso"]["mean"]), flush=True)
-        print("gates", json.dumps(figures["gates"]), flush=True)
+        leave_one_out(people, pool, settings, persons, folder)
+    parts = {person: part for person, part in read_all(folder).items() if person in persons}
+    figures: dict[str, Any] = {"people": sorted(set(people.subject.tolist()))}
+    if parts:
+        figures |= tables(parts, people)
+        print(json.dumps(figures), flush=True)
         out.with_suffix(".loso.json").write_text(json.dumps(figures, indent=1))
     if settings.steps == 0:
         return
-    clean = not settings.loso_steps
-    net, kept = train(people, pool, ~wrong, settings, settings.steps, clean)
+    wrong = contradicted(people, parts)
+    net, kept = train(people, pool, ~wrong, settings, settings.steps, clean=not parts)
+    if parts:
+        scale_confidence(net, *figures["confidence_scale"])
     figures["labels_dropped"] = by_person(people, ~kept)
-    print("on the training people:", json.dumps(score(net, people)), flush=True)
+    print("on the training people:", json.dumps(score(predict(net, people.images), people)))
+    out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(
         {"state": net.state_dict(), "settings": dataclasses.asdict(settings), "figures": figures},
         out,

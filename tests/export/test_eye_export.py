@@ -99,6 +99,25 @@ def test_figures_of_people_left_out_go_into_a_card_that_is_otherwise_kept(tmp_pa
     assert "| 0.2, mean | 0.9 |" in text and text.endswith("## Other\n\nstays\n")
 
 
+def test_the_candidate_has_sections_of_its_own(tmp_path, monkeypatch):
+    card = tmp_path / "eye.md"
+    card.write_text("# eye\n\n## Each person left out in turn (9 steps each)\n\nold\n")
+    monkeypatch.setattr(export_eye, "CARD", card)
+    found = {
+        "loso_steps": 7,
+        "loso": {"mean": {"n": 1}},
+        "gates": {"0.2, mean": {"within_5px": 0.9}},
+        "confidence": {"1": {"n": 5, "stated": 0.25}},
+    }
+    (tmp_path / "c.loso.json").write_text(json.dumps(found))
+    for _ in range(2):
+        done = CliRunner().invoke(export_eye.main, ["--candidate", str(tmp_path / "c.loso.json")])
+        assert done.exit_code == 0, done.output
+    text = card.read_text()
+    assert "old" in text and text.count("## Candidate recipe") == 3
+    assert "| 1 | 5 | 0.25 |" in text
+
+
 def test_what_ships_is_within_its_budget():
     model = Model(WEIGHTS / "eye.onnx")
     assert model.bytes <= LARGEST_BYTES

@@ -8,9 +8,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from models.eye import EyeNet, EyeNetConfig, log_shape  # noqa: E402
-from models.eye_augment import Augment, augment, ellipses  # noqa: E402
+from models.eye_augment import Augment, _pale, augment, ellipses  # noqa: E402
 from models.eye_data import EyeSet, Pool  # noqa: E402
-from models.train_eye import TrainEye, ellipse_iou, predict, score, train, wrong_labels  # noqa: E402
+from models.eye_left_out import ellipse_iou, score  # noqa: E402
+from models.train_eye import (  # noqa: E402
+    TrainEye,
+    predict,
+    scale_confidence,
+    train,
+    wrong_labels,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +114,33 @@ def test_augmented_labels_describe_what_is_seen():
     assert darker >= 0.9 * int(batch.pupil.sum())
 
 
+def test_a_pale_pupil_stays_darker_than_its_iris():
+    data = discs()
+    seen = ~data.blink
+    picture, mask = data.images[seen].float(), data.masks[seen].float()
+    pale = _pale(picture, mask, Augment(pale=0.75), torch.Generator().manual_seed(3))
+    inside, beyond = mask > 0, picture > 80  # iris and skin
+    before = torch.stack([p[~m].min() - p[m].mean() for p, m in zip(picture, inside, strict=True)])
+    after = torch.stack([p[~m].min() - p[m].mean() for p, m in zip(pale, inside, strict=True)])
+    assert torch.equal(pale[beyond], picture[beyond])
+    assert (after > 0).all() and after.mean() < 0.8 * before.mean()
+    flat = torch.full((1, 128, 128), 50.0)
+    assert torch.isfinite(
+        _pale(flat, torch.zeros(1, 128, 128), Augment(pale=0.75), torch.Generator())
+    ).all()
+
+
+def test_even_people_are_drawn_alike():
+    data = discs(24)
+    data = data.take(np.arange(24) < 4) + data.take(data.subject == "a")  # few of b, many of a
+    quiet = Augment(nothing_p=0.0)
+    pool = Pool(data, quiet, size=640, batch=64, seed=0, even=True)
+    share = float((data.subject[pool.source.numpy()] == "a").mean())
+    rooted = Pool(data, quiet, size=640, batch=64, seed=0)
+    assert abs(share - 0.5) < 0.25 * 0.5 + 0.1
+    assert float((data.subject[rooted.source.numpy()] == "a").mean()) > share
+
+
 def test_a_lid_closes_the_eye_by_what_it_hides():
     data = discs(64, seed=1)
     g = torch.Generator().manual_seed(3)
@@ -148,5 +182,16 @@ def test_training_learns_discs_and_repeats_itself():
     error = (predict(net, data.images)["ellipse"] - truth)[seen, :2].norm(dim=1).median()
     guess = (truth[seen, :2] - truth[seen, :2].mean(0)).norm(dim=1).median()
     assert kept.all() and error < 0.5 * guess
-    assert 0.0 <= score(net, data)["within_5px"] <= 1.0
+    assert 0.0 <= score(predict(net, data.images), data)["within_5px"] <= 1.0
     assert wrong_labels(net, data, settings).shape == (32,)
+
+
+def test_a_scaled_confidence_is_in_the_last_layer():
+    torch.manual_seed(0)
+    net, image = EyeNet().eval(), discs(4).images[:, None]
+    with torch.no_grad():
+        before = net(image)
+        scale_confidence(net, 2.0, -0.5)
+        after = net(image)
+    torch.testing.assert_close(after["right"], 2.0 * before["right"] - 0.5)
+    torch.testing.assert_close(after["open"], before["open"])

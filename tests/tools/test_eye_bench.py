@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,7 +13,15 @@ import pytest
 
 from device.errors import InputError
 from tools.bench.eye_folders import LabelledEye, blink_intervals, read_eyes
-from tools.bench.pupil import Answer, blinks_found, iou, measure, score
+from tools.bench.pupil import (
+    Answer,
+    blinks_found,
+    confidence_bins,
+    iou,
+    measure,
+    score,
+    undisputed,
+)
 from tools.cli import main
 
 
@@ -184,3 +193,33 @@ def test_damaged_video_is_refused(tmp_path):
     (tmp_path / "eye.mp4").write_bytes(b"not a video")
     with pytest.raises(InputError, match=r"eye\.mp4"):
         list(read_eyes(tmp_path))
+
+
+def test_a_blink_label_is_disputed_by_the_witness_alone():
+    blank = np.zeros((9, 9), np.uint8)
+    shut = LabelledEye(pixels=blank, part="a", pupil=False, blink=True)
+    opened = LabelledEye(pixels=blank, part="b", centre_px=(4, 4), pupil=True, blink=False)
+    eyes = [shut, shut, shut, opened]
+    # One false pupil that the witness shares, one that is ours alone, one blink that is seen.
+    ours = [answer(), answer(), answer(reported=False), answer(4, 4)]
+    theirs = [answer(), answer(reported=False), answer(reported=False), answer(reported=False)]
+    assert score(eyes, ours)["false_pupil_closed"] == pytest.approx(2 / 3)
+    found = undisputed(eyes, ours, theirs)
+    assert found["disputed"] == 1 and found["n_closed"] == 2
+    assert found["false_pupil_closed"] == 0.5
+    assert found["blink_f1"] == pytest.approx(2 * 1 / (1 + 2))
+    assert found["by_part"]["b"]["n_closed"] == 0
+    assert undisputed([opened], [answer()], [answer()]) is None
+
+
+def test_bins_of_confidence_show_the_error_of_each():
+    blank = np.zeros((9, 9), np.uint8)
+    opened = LabelledEye(pixels=blank, part="a", centre_px=(4, 4), pupil=True, blink=False)
+    shut = LabelledEye(pixels=blank, part="a", pupil=False, blink=True)
+    said = [replace(answer(4 + n, 4), confidence=1 - n / 40) for n in range(20)]
+    rows = confidence_bins([opened] * 20 + [shut], [*said, answer()])
+    assert [r["n"] for r in rows] == [2] * 10
+    assert rows[0]["confidence"] == pytest.approx(1 - 18.5 / 40)
+    assert rows[0]["median_px"] == pytest.approx(18.5) and rows[0]["within_5px"] == 0.0
+    assert rows[-1]["median_px"] == pytest.approx(0.5) and rows[-1]["within_5px"] == 1.0
+    assert confidence_bins([shut], [answer()]) == []

@@ -39,6 +39,7 @@ class Answer:
     angle_deg: float
     reported: bool
     closed: bool
+    confidence: float = 0.0
 
 
 Method = Callable[[Pixels], Answer]
@@ -64,6 +65,9 @@ def command(data: Path | None, model: Path, paced_s: float, limit: int, as_json:
     size_over_label  of those: median radius of a circle of the ellipse's area over one of the mask's
     false_pupil_closed  share of closed eyes on which a pupil is reported
     blink_f1        closed (openness under a half) against the blink label, all pictures
+    undisputed      the last two and their numbers without disputed blink labels: those on pictures in which
+                    the peer sees a pupil. It is no truth: it errs on some eyes that are closed
+    confidence      ten bins of equal size, doubtful first, over open eyes: stated, and the centre's error
     ms_paced        CPU per 192x192 frame at 120 Hz, resizing and ellipse included
 
     The peer is scored the same way at the confidence its own software uses (0.6), and timed in the
@@ -99,9 +103,11 @@ def measure(folder: Path, model: Path, paced_s: float = 4.0, limit: int = 0) -> 
         theirs.pop("blink_f1")  # it does not tell a closed eye from one it cannot find
         result["peer"] = {"name": PEER, **theirs, "ms_paced": cost[PEER]}
         result["peer"]["by_part"] = by_part(eyes, answers[PEER])
+        result["undisputed"] = undisputed(eyes, answers["ours"], answers[PEER])
     else:
         result["peer_note"] = "pupil-detectors is not installed (extra 'dev')"
     result["by_part"] = by_part(eyes, answers["ours"])
+    result["confidence"] = confidence_bins(eyes, answers["ours"])
     spans = blink_intervals(folder)
     if spans:
         result["blinks"] = blinks_found(eyes, answers["ours"], spans)
@@ -121,6 +127,7 @@ def our_method(model: Model) -> Method:
             angle_deg=pupil.angle_deg,
             reported=gate.reports(pupil),
             closed=gate.closed(pupil),
+            confidence=pupil.confidence,
         )
 
     return find
@@ -145,6 +152,7 @@ def peer_method() -> Method | None:
             angle_deg=found["ellipse"]["angle"],
             reported=reported,
             closed=not reported,
+            confidence=found["confidence"],
         )
 
     return find
@@ -179,6 +187,60 @@ def score(eyes: Sequence[LabelledEye], answers: Sequence[Answer]) -> dict[str, f
         "n_closed": len(false),
         "reported": float(np.mean([a.reported for a in answers])),
     }
+
+
+def undisputed(
+    eyes: Sequence[LabelledEye], answers: Sequence[Answer], witness: Sequence[Answer]
+) -> dict[str, Any] | None:
+    """Figures of blinks where the `witness` contradicts no label; by part too. None without blink labels.
+
+    A label is disputed where it says blink and the witness reports a pupil, whatever `answers` say.
+    """
+    if not any(eye.blink for eye in eyes):
+        return None
+    kept = [
+        n
+        for n, (eye, seen) in enumerate(zip(eyes, witness, strict=True))
+        if not (eye.blink and seen.reported)
+    ]
+    parts: dict[str, list[int]] = defaultdict(list)
+    for n in kept:
+        parts[eyes[n].part].append(n)
+
+    def figures(chosen: Sequence[int]) -> dict[str, Any]:
+        found = score([eyes[n] for n in chosen], [answers[n] for n in chosen])
+        return {key: found[key] for key in ("n_closed", "false_pupil_closed", "blink_f1")}
+
+    return {
+        "disputed": len(eyes) - len(kept),
+        "witness": PEER,
+        **figures(kept),
+        "by_part": {part: figures(chosen) for part, chosen in sorted(parts.items())},
+    }
+
+
+def confidence_bins(
+    eyes: Sequence[LabelledEye], answers: Sequence[Answer], count: int = 10
+) -> list[dict[str, float]]:
+    """Stated confidence against the centre's error on open eyes whose centre is labelled."""
+    rows = [
+        (a.confidence, float(np.hypot(a.x_px - e.centre_px[0], a.y_px - e.centre_px[1])))
+        for e, a in zip(eyes, answers, strict=True)
+        if e.pupil and not e.blink and e.centre_px is not None
+    ]
+    stated, error = np.array(rows, dtype=np.float64).reshape(-1, 2).T
+    order = np.argsort(stated, kind="stable")
+    return [
+        {
+            "n": len(chosen),
+            "confidence": float(stated[chosen].mean()),
+            "within_5px": float((error[chosen] <= NEAR_PX).mean()),
+            "median_px": float(np.median(error[chosen])),
+            "p95_px": float(np.quantile(error[chosen], 0.95)),
+        }
+        for chosen in np.array_split(order, count)
+        if len(chosen)
+    ]
 
 
 def by_part(eyes: Sequence[LabelledEye], answers: Sequence[Answer]) -> dict[str, Any]:
