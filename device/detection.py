@@ -145,11 +145,18 @@ def suppress(
     corners: NDArray[np.float32], kinds: NDArray[np.int64], max_overlap: float
 ) -> list[int]:
     """Greedy non-maximum suppression per class; `corners` come strongest first. Returns kept rows."""
+    low = np.maximum(corners[:, None, :2], corners[None, :, :2])
+    high = np.minimum(corners[:, None, 2:], corners[None, :, 2:])
+    common = np.prod(np.maximum(high - low, 0), axis=2)
+    areas = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
+    shares = common / np.maximum(areas[:, None] + areas - common, 1e-9)
+    rivals = (shares > max_overlap) & (kinds[:, None] == kinds)
     kept: list[int] = []
+    lost = np.zeros(len(corners), bool)
     for i in range(len(corners)):
-        rivals = [k for k in kept if kinds[k] == kinds[i]]
-        if not rivals or overlaps(corners[i], corners[rivals]).max() <= max_overlap:
+        if not lost[i]:
             kept.append(i)
+            lost |= rivals[i]
     return kept
 
 

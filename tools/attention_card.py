@@ -24,16 +24,14 @@ CARD = Path(__file__).parents[1] / "docs" / "models" / "attention.md"
 def rows(result: dict[str, Any]) -> dict[str, Any]:
     """One line a variant, then what belongs to the run."""
     plain = ("n_intervals", "session_s", "scene_frames_per_s", "gaze")
-    right = result["right_object"]
-    regions = {
-        "region_iou": result["region_iou"],
-        "region_iou, network alone": result["region_iou_network"],
-        "region_iou, OS-1's rule": result["region_iou_os1"],
-        "right_object": right["delivered"],
-        "right_object, network alone": right["network"],
-        "right_object, OS-1's rule": right["os1"],
-        "share of estimates in a moment": result["region_in_moment"],
-    }
+    moment = result["in_moment"]
+    regions = {"in_moment, share of estimates": moment["share"]}
+    for key, name in (("delivered", ""), ("network", ", network alone"), ("os1", ", OS-1's rule")):
+        ious = {"delivered": "region_iou"}.get(key, f"region_iou_{key}")
+        regions[f"region_iou{name}"] = result[ious]
+        regions[f"right_object{name}"] = result["right_object"][key]
+        regions[f"in_moment, region_iou{name}"] = moment["region_iou"][key]
+        regions[f"in_moment, right_object{name}"] = moment["right_object"][key]
     return {**result["variants"], **{name: result[name] for name in plain}, **regions}
 
 

@@ -113,8 +113,8 @@ class Regions:
     """IoU with the box of the thing's mask: of the scene analysis in a moment, else of the network."""
     network: list[float] = field(default_factory=list)
     os1: list[float] = field(default_factory=list)
-    in_moment: int = 0
-    """At how many of the estimates a moment was open."""
+    in_moment: list[bool] = field(default_factory=list)
+    """Whether a moment was open: only then is a region kept and shown."""
     _gaze: Gaze | None = None
     _frame: SceneFrame | None = None
     _open: bool = False
@@ -151,7 +151,7 @@ class Regions:
         x_px, y_px = project(geometry, self._gaze.azimuth_deg, self._gaze.elevation_deg)
         size_px = (geometry.width_px, geometry.height_px)
         gaze = (float(x_px) / size_px[0], float(y_px) / size_px[1])
-        self.in_moment += self._open
+        self.in_moment.append(self._open)
         self.delivered.append(box_iou(corners(self._analysed or estimate.region), box))
         self.network.append(box_iou(corners(estimate.region), box))
         self.os1.append(box_iou(os1_region(self.proposals.boxes(frame.pixels), gaze, size_px), box))
@@ -160,27 +160,32 @@ class Regions:
         return any(a <= t_ns < b for a, b in self.trial.truths[0])
 
 
+RULES = ("delivered", "network", "os1")
+
+
 def figures(seen: Sequence[Regions]) -> dict[str, Any]:
-    """Mean IoU and share of right objects over all estimates; None where nothing was to be seen."""
-    rules = {
-        name: [iou for regions in seen for iou in getattr(regions, name)]
-        for name in ("delivered", "network", "os1")
-    }
-    count = len(rules["network"])
+    """Mean IoU and share of right objects at all estimates, and at those in an open moment."""
+    opened = np.array([is_open for regions in seen for is_open in regions.in_moment], bool)
+    ious = {name: np.array([v for r in seen for v in getattr(r, name)]) for name in RULES}
     return {
-        "region_iou": mean(rules["delivered"]),
-        "region_iou_network": mean(rules["network"]),
-        "region_iou_os1": mean(rules["os1"]),
-        "right_object": {name: share_right(ious) for name, ious in rules.items()},
-        "region_estimates": count,
-        "region_in_moment": sum(r.in_moment for r in seen) / count if count else None,
+        "region_iou": mean(ious["delivered"]),
+        "region_iou_network": mean(ious["network"]),
+        "region_iou_os1": mean(ious["os1"]),
+        "right_object": {name: share_right(v) for name, v in ious.items()},
+        "in_moment": {
+            "share": mean(opened),
+            "region_iou": {name: mean(v[opened]) for name, v in ious.items()},
+            "right_object": {name: share_right(v[opened]) for name, v in ious.items()},
+        },
+        "region_estimates": len(opened),
     }
 
 
-def share_right(ious: list[float]) -> float | None:
+def share_right(ious: Sequence[float] | NDArray[np.float64]) -> float | None:
     """Share of the time the region is of the right object; None where nothing was to be seen."""
-    return float(np.mean(np.array(ious) >= RIGHT_IOU)) if ious else None
+    return float(np.mean(np.asarray(ious) >= RIGHT_IOU)) if len(ious) else None
 
 
-def mean(ious: list[float]) -> float | None:
-    return float(np.mean(ious)) if ious else None
+def mean(values: Sequence[float] | NDArray[Any]) -> float | None:
+    """None of nothing."""
+    return float(np.mean(values)) if len(values) else None

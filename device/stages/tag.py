@@ -8,16 +8,16 @@ detector has no name for the attended region, the backbone's may serve, if it is
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device.attended import attended_names
 from device.backbone import Backbone, RegionView, thumbnail, unlike
 from device.carry import Carried
-from device.detection import SIZES_PX, Detection, Detector, corners, overlaps
+from device.detection import SIZES_PX, Detection, Detector
 from device.model import Model
 from device.types import (
     Attention,
@@ -30,6 +30,11 @@ from device.types import (
     Tags,
     Value,
 )
+
+MOST_THINGS = 20
+"""So many things of a frame are kept, the most probable first."""
+MOST_BOXES = 40
+"""So many boxes may be the attended region."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +58,9 @@ class TagSettings:
     """Where a resolution controller decides, the attended region is embedded anew only once it has come to
     look so different: half the mean squared difference of thumbnails, 0 to 2. 0: at each analysis."""
     min_probability: float = 0.4
-    """Detections less probable are dropped."""
+    """Detections less probable get no name and are not kept."""
+    region_probability: float = 0.1
+    """From here on a detection may be the attended region, named or not."""
     min_word_probability: float = 0.6
     """From here on the backbone's name for the attended region counts, if the detector has none."""
 
@@ -62,6 +69,8 @@ class TagSettings:
             raise ValueError(f"tag.size_px is {self.size_px}; one of {SIZES_PX}")
         if not self.every_ms > 0:
             raise ValueError("tag.every_ms must be above zero")
+        if not 0 < self.region_probability < 1:
+            raise ValueError("tag.region_probability must be above 0 and below 1")
         if not 0 <= self.look_change <= 2:
             raise ValueError("tag.look_change must be 0 to 2")
 
@@ -196,10 +205,10 @@ class Found:
     """What the detector says of a frame."""
 
     things: list[Detection]
-    attended: int | None
-    """Which of them is attended to."""
+    attended: tuple[int, ...]
+    """Which of them are attended to."""
     region: Region
-    """Its box, or the attended place where there is none."""
+    """What is attended to: their box or a nameless one, or the attended place where none fits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,7 +224,11 @@ class Analysis:
 
     def __init__(self, detector: Model, backbone: Model, settings: TagSettings) -> None:
         self._settings = settings
-        self._detector = Detector(detector, min_probability=settings.min_probability)
+        self._detector = Detector(
+            detector,
+            min_probability=min(settings.min_probability, settings.region_probability),
+            max_count=MOST_BOXES,
+        )
         self._backbone = Backbone(backbone, padding=settings.padding, smallest=settings.smallest)
 
     def run(self, frame: SceneFrame, size_px: int, place: Region) -> Tags:
@@ -225,9 +238,11 @@ class Analysis:
 
     def find(self, frame: SceneFrame, size_px: int, place: Region) -> Found:
         """The detector's part."""
-        things = self._detector.detect(frame.pixels, size_px)
-        attended = attended_thing(things, place, self._settings.near)
-        return Found(things, attended, place if attended is None else things[attended].region)
+        s = self._settings
+        seen = self._detector.detect(frame.pixels, size_px)  # the most probable first
+        named = min(MOST_THINGS, sum(d.probability >= s.min_probability for d in seen))
+        region, attended = attended_names(seen, named, place, s.near)
+        return Found(seen[:named], attended, region)
 
     def look(self, frame: SceneFrame, found: Found, kept: Look | None = None) -> Look:
         """The backbone's part: `kept` itself where the region still looks as it did then."""
@@ -252,7 +267,7 @@ class Analysis:
         tags = _named(found)
         word, probability = view.words[0]
         sure = probability >= self._settings.min_word_probability
-        if found.attended is None and sure:
+        if not found.attended and sure:
             tags.append(Tag(name=word, probability=probability, region=found.region, attended=True))
         return Tags(
             t_ns=frame.t_ns,
@@ -280,27 +295,6 @@ class Analysis:
 
 def _named(found: Found) -> list[Tag]:
     return [
-        Tag(name=d.name, probability=d.probability, region=d.region, attended=i == found.attended)
+        Tag(name=d.name, probability=d.probability, region=d.region, attended=i in found.attended)
         for i, d in enumerate(found.things)
     ]
-
-
-def attended_thing(found: list[Detection], place: Region, near: float) -> int | None:
-    """Index of the thing attended to: of those whose box holds the middle of the attended place, give
-    or take `near`, the one that is most probable and of its size.
-
-    The square root of the overlap lets a cup win against the table under it, but not a doubtful speck
-    against the cup.
-    """
-    x, y = (place.left + place.right) / 2, (place.top + place.bottom) / 2
-    box = corners(place)
-    best, most = None, 0.0
-    for number, d in enumerate(found):
-        holds = d.region.left - near <= x <= d.region.right + near
-        if not holds or not d.region.top - near <= y <= d.region.bottom + near:
-            continue
-        shared = float(overlaps(box, corners(d.region)[None])[0])
-        score = d.probability * math.sqrt(shared + 1e-4)  # of two that share nothing, the surer
-        if score > most:
-            best, most = number, score
-    return best

@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
+from device.attended import attended_names, attended_region
 from device.backbone import RegionView, crop, thumbnail, unlike
 from device.carry import Carried
 from device.detection import Detection
 from device.emulator.things import photograph
 from device.model import load
-from device.stages.tag import TagSettings, TagStage, attended_thing
+from device.stages.tag import TagSettings, TagStage
 from device.types import (
     Attention,
     MomentEnd,
@@ -109,14 +110,43 @@ def test_every_size_of_the_resolution_ladder_names_the_cat(size_px: int) -> None
     assert {t.name for t in tags.tags if t.attended} == {"cat"}
 
 
+TABLE = Detection("dining table", 0.9, box(0, 0.3, 1, 1))
+CUP = Detection("cup", 0.5, box(0.4, 0.4, 0.6, 0.6))
+
+
 def test_of_the_things_under_the_gaze_the_one_of_its_size_is_attended() -> None:
-    table = Detection("dining table", 0.9, box(0, 0.3, 1, 1))
-    cup = Detection("cup", 0.5, box(0.4, 0.4, 0.6, 0.6))
-    assert attended_thing([table, cup], box(0.45, 0.45, 0.5, 0.5), 0.0) == 1
-    assert attended_thing([table, cup], box(0.1, 0.7, 0.2, 0.8), 0.0) == 0
-    assert attended_thing([table, cup], box(0.1, 0.0, 0.2, 0.1), 0.0) is None
+    assert attended_region([TABLE, CUP], box(0.45, 0.45, 0.55, 0.55), 0.0) == (CUP.region, (1,))
+    assert attended_region([TABLE, CUP], box(0.1, 0.5, 0.4, 0.9), 0.0) == (TABLE.region, (0,))
+    above = box(0.1, 0.0, 0.2, 0.1)
+    assert attended_region([TABLE, CUP], above, 0.0) == (above, ())
     speck = Detection("spoon", 0.4, box(0.46, 0.46, 0.48, 0.48))
-    assert attended_thing([speck, table, cup], box(0.4, 0.4, 0.55, 0.55), 0.0) == 2
+    assert attended_region([TABLE, CUP, speck], box(0.4, 0.4, 0.55, 0.55), 0.0)[1] == (1,)
+
+
+def test_where_no_box_fits_the_place_itself_is_attended_and_the_thing_around_it_named() -> None:
+    spot = box(0.1, 0.7, 0.2, 0.8)
+    assert attended_names([TABLE, CUP], 2, spot, 0.0) == (spot, (0,))
+
+
+def test_things_that_reach_into_each_other_may_be_meant_as_one() -> None:
+    rider = Detection("person", 0.8, box(0.4, 0.2, 0.6, 0.6))
+    horse = Detection("horse", 0.7, box(0.3, 0.45, 0.7, 0.9))
+    both, parts = attended_region([rider, horse], box(0.32, 0.25, 0.68, 0.85), 0.0)
+    assert set(parts) == {0, 1}
+    assert both == box(0.3, 0.2, 0.7, 0.9)
+    alone, parts = attended_region([rider, horse], box(0.42, 0.25, 0.6, 0.55), 0.0)
+    assert parts == (0,) and alone == rider.region
+    twin = Detection("person", 0.7, horse.region)
+    assert len(attended_region([rider, twin], box(0.32, 0.25, 0.68, 0.85), 0.0)[1]) == 1
+
+
+def test_a_box_without_a_name_may_be_attended_and_is_named_by_a_thing_that_is_nearly_it() -> None:
+    doubtful = Detection("bowl", 0.2, box(0.42, 0.4, 0.6, 0.6))
+    place = box(0.42, 0.42, 0.6, 0.6)
+    assert attended_names([TABLE, doubtful], 1, place, 0.0) == (doubtful.region, ())
+    found = [Detection("cup", 0.5, box(0.4, 0.4, 0.66, 0.66)), doubtful]
+    inside = box(0.42, 0.42, 0.58, 0.58)
+    assert attended_names(found, 1, inside, 0.0) == (doubtful.region, (0,))
 
 
 @pytest.mark.parametrize("region", [box(-0.5, -0.5, -0.4, -0.4), box(0.99, 0.99, 1.2, 1.3)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from device.attended import MatchRule
+from device.detection import Detection
 from device.types import (
     Attention,
     Gaze,
@@ -27,6 +29,7 @@ from tools.attention_regions import (
     share_right,
 )
 from tools.attention_truth import trial_of
+from tools.tune_region import chosen
 
 SIZE_PX = (200, 100)
 
@@ -77,8 +80,6 @@ class Boxes:
         self.regions = regions
 
     def detect(self, pixels: np.ndarray) -> list:
-        from device.detection import Detection
-
         return [Detection(name="cup", probability=0.5, region=r) for r in self.regions]
 
 
@@ -111,5 +112,17 @@ def test_all_are_judged_on_frames_on_which_the_thing_is_attended_and_on_no_other
     assert sink.delivered == pytest.approx([0.5, 1.0, 1.0, 0.5])
     assert sink.network == pytest.approx([0.5] * 4) and sink.os1 == pytest.approx([1.0] * 4)
     told = figures([sink])
-    assert told["region_iou"] == pytest.approx(0.75) and told["region_in_moment"] == 0.5
+    assert told["region_iou"] == pytest.approx(0.75)
+    assert told["in_moment"]["share"] == 0.5
+    assert told["in_moment"]["region_iou"] == {"delivered": 1.0, "network": 0.5, "os1": 1.0}
+    assert figures([])["in_moment"]["right_object"]["delivered"] is None
     assert told["right_object"] == {"delivered": 1.0, "network": 1.0, "os1": 1.0}
+
+
+def test_a_rule_is_tried_on_boxes_that_are_likely_enough():
+    thing = Region(left=0.4, top=0.4, right=0.6, bottom=0.6)
+    place = Region(left=0.45, top=0.45, right=0.6, bottom=0.6)
+    rows = [([Detection("cup", 0.3, thing)], place, np.array([0.4, 0.4, 0.6, 0.6]))]
+    assert chosen(rows, MatchRule(), 0.1) == pytest.approx([1.0], abs=1e-5)
+    assert chosen(rows, MatchRule(), 0.4) == pytest.approx([0.5625], abs=1e-5)
+    assert chosen(rows, MatchRule(least=0.4), 0.1) == pytest.approx([0.5625], abs=1e-5)

@@ -293,8 +293,9 @@ def command(data: str, path: Path | None, as_json: bool) -> None:
     false_per_h: moments of which less than half was attended. Where the thing is known (masks, the
     emulator): region_iou is the mean overlap of the delivered region with the box of its mask, over every
     estimate while it was attended; right_object the share of them with an overlap of at least 0.5.
-    Delivered is the scene analysis' region in an open moment, the network's before. region_iou_network
-    and right_object.network are the network's throughout. region_iou_os1 and right_object.os1 are the
+    Delivered is the scene analysis' region in an open moment, the network's before; in_moment has the
+    figures of open moments alone. region_iou_network and right_object.network are the network's
+    throughout. region_iou_os1 and right_object.os1 are the
     same frames by OS-1's rule: of class-agnostic boxes (the shipped detector's from a probability of 0.1
     on) those of at least a tenth of a side that contain the gaze with 10 px around it, suppressed at 0.4,
     the outer rectangle of the 8 smallest, the whole image where there is none.
