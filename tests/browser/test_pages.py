@@ -150,3 +150,30 @@ def test_a_moment_appears_without_reload(
     leave(driver, fresh.find_element(By.TAG_NAME, "a").click)
     assert not driver.find_elements(By.CSS_SELECTOR, "img[src=x]")
     no_complaints(driver)
+
+
+def test_a_week_in_feelings_and_the_moments_behind_it(
+    served: Running, deliver: Callable[[Path], None], open_browser: Open, tmp_path: Path
+) -> None:
+    met = [("dog", "happy")] * 4 + [("wall", "neutral")] * 6
+    for number, (thing, feeling) in enumerate(met):
+        utc = f"2026-03-0{2 + number % 6}T1{number}:00:00.000+00:00"
+        scene = Scene(thing=thing, emotion=feeling, sure=0.9, start_utc=utc, seed=900 + number)
+        make_small_snippet(tmp_path, f"week-{number}", scene)
+    deliver(tmp_path)
+    driver = open_browser()
+    driver.get(served.login_link())
+    driver.get(f"{served.url}/reflection?day=2026-03-04")
+    rows = driver.find_elements(By.CSS_SELECTOR, ".shares dd > span:first-of-type")
+    names = [e.text for e in driver.find_elements(By.CSS_SELECTOR, ".shares dt")]
+    shares = dict(zip(names, (int(e.text.split()[0]) for e in rows), strict=True))
+    assert len(shares) == 7 and shares["happy"] == 37  # 4 at 0.9, and a little of the other six
+    assert abs(sum(shares.values()) - 100) <= 3  # rounded
+    text = driver.find_element(By.CSS_SELECTOR, ".reflection").text
+    assert "How sure this is" in text and "What this cannot know" in text
+    leave(driver, driver.find_element(By.CSS_SELECTOR, ".together a").click)
+    felt = [e.text for e in driver.find_elements(By.CSS_SELECTOR, ".card .felt")]
+    assert felt == ["happy"] * 4
+    chips = [e.text for e in driver.find_elements(By.CSS_SELECTOR, ".finder > .chips a")]
+    assert {"dog", "happy"} <= {c.split(" ×")[0] for c in chips}
+    no_complaints(driver)
