@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,12 @@ class Sampler:
     def stop(self) -> None:
         self._stop.set()
 
-    def result(self) -> dict[str, float]:
-        """Shares and megabytes; the ends are means of up to a minute, memory comes in pages."""
+    def result(self) -> dict[str, Any]:
+        """Shares and megabytes; the ends are means of up to a minute, memory comes in pages.
+
+        Frames that wait for the encoder come and go by tens of megabytes: what stays for good shows in the
+        least of each quarter of the time.
+        """
         if len(self.rss) < 2:
             return {}
         edge = max(1, min(60, len(self.rss) // 4))
@@ -75,7 +80,13 @@ class Sampler:
             "rss_start_mb": start,
             "rss_end_mb": end,
             "rss_growth_mb": end - start,
+            "rss_least_of_quarters_mb": [min(part) / 1e6 for part in self._quarters()],
+            "rss_most_of_quarters_mb": [max(part) / 1e6 for part in self._quarters()],
         }
+
+    def _quarters(self) -> list[list[int]]:
+        edges = [k * len(self.rss) // 4 for k in range(5)]
+        return [self.rss[a:b] for a, b in pairwise(edges) if b > a]
 
 
 @click.command()
