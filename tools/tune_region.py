@@ -18,6 +18,7 @@ import numpy as np
 from device.attended import MatchRule, attended_region
 from device.detection import Detection, Detector, corners
 from device.model import Model, load
+from device.stages.attention import AttentionSettings
 from device.stages.tag import MOST_BOXES, TagSettings
 from device.stages.wake import WakeSettings
 from device.types import Attention, MomentEnd, MomentStart, Region, SceneFrame, Value
@@ -71,7 +72,7 @@ def kept(data: str, model: Model) -> list[tuple[list[Detection], Region, Box]]:
     rows = []
     for trial in sessions(data)[1]:
         keep = Keep(trial, detector)
-        watch(trial, model, "both", WakeSettings(), [keep])
+        watch(trial, model, AttentionSettings(), WakeSettings(), [keep])
         rows += keep.rows
     return rows
 

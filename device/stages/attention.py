@@ -7,6 +7,7 @@ and starts anew when the scene camera was asleep. The judge is the wake stage.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -41,10 +42,15 @@ class AttentionSettings:
     """A longer pause of scene frames begins the network's memory anew."""
     inputs: str = "both"
     """`both`, or for comparison `eyes` (the scene is hidden) or `scene` (the gaze is hidden)."""
+    eyes_share: float = 0.0
+    """Above zero the network runs once more with the scene hidden, and the eyes alone have this share in the
+    probability's logit: a scene unlike any it learnt from makes it doubt what the eyes say plainly."""
 
     def __post_init__(self) -> None:
         if self.inputs not in ("both", "eyes", "scene"):
             raise ValueError(f"attention.inputs is {self.inputs!r}; both, eyes or scene")
+        if not 0 <= self.eyes_share <= 1:
+            raise ValueError("attention.eyes_share must be 0 to 1")
         if not self.rate_hz > 0 or not self.history_s > 0:
             raise ValueError("attention.rate_hz and attention.history_s must be above zero")
 
@@ -129,11 +135,14 @@ class AttentionStage:
     def __init__(
         self, model: Model, geometry: SceneGeometry, settings: AttentionSettings | None = None
     ) -> None:
+        settings = settings or AttentionSettings()
         self._model = model
-        self._inputs = InputBuilder(geometry, settings or AttentionSettings())
+        self._inputs = InputBuilder(geometry, settings)
+        self._eyes_share = settings.eyes_share if settings.inputs == "both" else 0.0
         state = next(t for t in model.spec.inputs if t.name == "state")
         self._blank = np.zeros([d or 1 for d in state.shape], np.float32)
         self._state = self._blank
+        self._eyes_state = self._blank
 
     def step(self, value: SceneFrame | EyeMovement) -> Iterable[Value]:
         if isinstance(value, EyeMovement):
@@ -145,16 +154,29 @@ class AttentionStage:
         inputs, fresh = due
         result = self._model.run(**feed(inputs), state=self._blank if fresh else self._state)
         self._state = result["next_state"]
+        probability = float(result["probability"][0, 0])
+        if self._eyes_share:
+            state = self._blank if fresh else self._eyes_state
+            alone = self._model.run(**feed(hide(inputs, "eyes")), state=state)
+            self._eyes_state = alone["next_state"]
+            eyes = float(alone["probability"][0, 0])
+            probability = joint(probability, eyes, self._eyes_share)
         left, top, right, bottom = (float(v) for v in result["region"][0])
         yield Attention(
             t_ns=value.t_ns,
-            probability=float(result["probability"][0, 0]),
+            probability=probability,
             region=Region(left=left, top=top, right=right, bottom=bottom),
             embedding=result["embedding"][0],
         )
 
     def finish(self, end_ns: int) -> Iterable[Value]:
         return ()
+
+
+def joint(both: float, eyes: float, share: float) -> float:
+    """The weighted mean of two probabilities in their logits."""
+    odds = [math.log(p / (1 - p)) for p in (min(max(q, 1e-6), 1 - 1e-6) for q in (both, eyes))]
+    return 1 / (1 + math.exp(-((1 - share) * odds[0] + share * odds[1])))
 
 
 def feed(inputs: Inputs) -> dict[str, NDArray[Any]]:

@@ -6,7 +6,14 @@ import pytest
 from device.attention_inputs import EYE_FEATURES, FEATURES, SceneMotion, Trail, crops
 from device.geometry import from_frame, pinhole
 from device.model import load
-from device.stages.attention import SHAPES, AttentionSettings, AttentionStage, InputBuilder, feed
+from device.stages.attention import (
+    SHAPES,
+    AttentionSettings,
+    AttentionStage,
+    InputBuilder,
+    feed,
+    joint,
+)
 from device.types import Attention, EyeMovement, Movement, SceneFrame
 
 GEOMETRY = pinhole(640, 480, 60.0)
@@ -155,3 +162,21 @@ def test_the_shipped_network_is_small():
     model = load("attention")
     assert model.bytes <= 640_000 and model.spec.macs <= 15_000_000
     assert model.spec.inputs[4].shape == (1, FEATURES)
+
+
+def test_the_eyes_alone_have_their_share_and_without_one_a_single_run():
+    def said(share: float, inputs: str = "both") -> tuple[list[float], int]:
+        model = load("attention")
+        stage = AttentionStage(model, GEOMETRY, AttentionSettings(eyes_share=share, inputs=inputs))
+        out = []
+        for k in range(60):
+            list(stage.step(movement(k * 10_000_000, x=0.6)))
+            made = stage.step(frame(k * 10_000_000, shift=k))
+            out += [v.probability for v in made if isinstance(v, Attention)]
+        return out, model.calls
+
+    (both, once), (mixed, twice), (alone, _) = said(0.0), said(0.5), said(1.0)
+    assert twice == 2 * once == 2 * len(both)
+    assert mixed == pytest.approx([joint(b, a, 0.5) for b, a in zip(both, alone, strict=True)])
+    assert alone == pytest.approx(said(0.0, inputs="eyes")[0])
+    assert joint(0.2, 0.8, 0.5) == pytest.approx(0.5) and joint(0.0, 1.0, 0.0) < 1e-5

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from device.errors import InputError
 from device.model import load
+from device.stages.attention import AttentionSettings
 from models.attention_data import GazeStatistics, composite, davis_scenes, generate
 from tools.attention_truth import gaze_statistics, real, trial_of
 from tools.bench.attention import Seen, Tally, bench, command, matched, sessions, watch
@@ -58,7 +59,10 @@ def test_the_eyes_alone_never_see_a_frame(scene):
     trial = trial_of(generate(scene, 1, 20.0), "t")
     from tools.bench.attention import EYE_ONLY
 
-    assert watch(trial, None, "eyes", EYE_ONLY["generated"]).scene_frames == 0
+    assert (
+        watch(trial, None, AttentionSettings(inputs="eyes"), EYE_ONLY["generated"]).scene_frames
+        == 0
+    )
 
 
 def test_every_key_of_the_contract_is_there(scene):

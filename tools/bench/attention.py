@@ -67,6 +67,9 @@ its own kind, those it is scored on included: scene_davis16_dev, gaze_lund2013_d
 CONTENT = WakeSettings(dwell_ms=0, recheck_ms=0, check_ms=10_000, linger_ms=10_000)
 """Without the eyes nothing wakes the scene camera: it is always on, and always asked."""
 
+EYES_SHARE = 1 / 3
+"""Of `fused_and_eyes`, a variant that does not ship; chosen on composites."""
+
 
 @dataclass
 class Seen:
@@ -120,7 +123,7 @@ class Recording:
 def watch(
     trial: Trial,
     model: Model | None,
-    inputs: str,
+    attention: AttentionSettings,
     wake: WakeSettings,
     others: Sequence[Callable[[Value], None]] = (),
     analysis: Mapping[str, Model] | None = None,
@@ -131,8 +134,7 @@ def watch(
     but for the encoder: what is in the scene is found as well.
     """
     seen = Seen()
-    camera = AlwaysOn() if inputs == "scene" else SceneCamera()
-    attention = AttentionSettings(inputs=inputs)
+    camera = AlwaysOn() if attention.inputs == "scene" else SceneCamera()
     stages: list[Stage]
     if model is None:
         camera = SceneCamera(start_ns=10**18)
@@ -239,23 +241,29 @@ def bench(
     kind: str, trials: list[Trial], model: Model, done: Callable[[float], None] = lambda n: None
 ) -> dict[str, Any]:
     """All variants over all sessions."""
-    variants: dict[str, tuple[Model | None, str, WakeSettings]] = {
-        "eye_only": (None, "eyes", EYE_ONLY[kind]),
-        "content_only": (model, "scene", CONTENT),
-        "fused": (model, "both", WakeSettings()),
-        "eye_net": (model, "eyes", WakeSettings()),
+    eyes, scene, mixed = (
+        AttentionSettings(inputs="eyes"),
+        AttentionSettings(inputs="scene"),
+        AttentionSettings(eyes_share=EYES_SHARE),
+    )
+    variants: dict[str, tuple[Model | None, AttentionSettings, WakeSettings]] = {
+        "eye_only": (None, eyes, EYE_ONLY[kind]),
+        "content_only": (model, scene, CONTENT),
+        "fused": (model, AttentionSettings(), WakeSettings()),
+        "eye_net": (model, eyes, WakeSettings()),
+        "fused_and_eyes": (model, mixed, WakeSettings()),
     }
     tallies = {name: Tally() for name in variants}
     analysis, proposals, regions = load_models(), Proposals(), []
     awake = 0.0
     for number, trial in enumerate(trials):
-        for name, (network, inputs, wake) in variants.items():
+        for name, (network, attention, wake) in variants.items():
             if name == "fused":
                 regions.append(Regions(trial, proposals))
-                seen = watch(trial, network, inputs, wake, [regions[-1]], analysis)
+                seen = watch(trial, network, attention, wake, [regions[-1]], analysis)
                 regions[-1].close()
             else:
-                seen = watch(trial, network, inputs, wake)
+                seen = watch(trial, network, attention, wake)
             for truth in trial.truths:
                 tallies[name].add(seen, truth, trial.duration_ns)
             if name == "fused":
