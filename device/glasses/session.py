@@ -19,6 +19,7 @@ from device.glasses.cameras import camera_watches, eyes_on_board
 from device.glasses.controls import Controls
 from device.glasses.latest import Latest
 from device.glasses.log import LogSink
+from device.glasses.memory import keep_memory_flat
 from device.glasses.settings import LiveSettings
 from device.glasses.wearer import Wearer
 from device.identity import Identity
@@ -73,6 +74,7 @@ class Glasses:
 
 def assemble(settings: LiveSettings, models: Mapping[str, Model] | None = None) -> Glasses:
     """Build the run; nothing is opened yet. Raises ModelError."""
+    keep_memory_flat()
     clock = Clock.now()
     controls = Controls(settings)
     header = new_header(settings)
