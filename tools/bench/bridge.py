@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import random
+import select
 import threading
 import time
 import tty
@@ -154,7 +155,10 @@ def _take(received: Received, packet: wire.Packet, sent: list[wire.Packet]) -> N
 def _read_chunks(
     slave: int, received: Received, count: int, take: Callable[[bytes], None]
 ) -> Received:
-    """Read as a port is read: what is there, up to a page, until all came or nothing comes."""
+    """Read as a port is read: what is there, up to a page, until all came or nothing comes.
+
+    The wait for more is `select`, as pyserial's own, so that neither side sleeps while bytes are there.
+    """
     os.set_blocking(slave, False)
     wall_s, cpu_s = time.perf_counter(), time.thread_time()
     quiet_since = wall_s
@@ -162,7 +166,7 @@ def _read_chunks(
         try:
             chunk = os.read(slave, 4096)
         except BlockingIOError:
-            time.sleep(0.0005)
+            select.select([slave], [], [], 0.05)
             continue
         quiet_since = time.perf_counter()
         take(chunk)
