@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from device.errors import InputError
 from device.types import Eye, EyeFrame, Pixels, SceneFrame, SceneGeometry, SessionHeader, Value
-from tools.importers.recording import Due, Recording, Stream, Times, gaze_stream
+from tools.importers.recording import Due, Recording, Stream, Times, gaze_stream, nearest
 from tools.importers.table import check_times, read_columns, read_table
 
 Floats = NDArray[np.float64]
@@ -73,7 +73,7 @@ def open_aria(path: Path) -> Recording:
         )
     gaze_ns = t_us * 1000 - start_ns
     header = SessionHeader(
-        session_id=_name(folder),
+        session_id=folder.resolve().name,
         source="aria",
         start_utc="unknown",
         zone="UTC",
@@ -138,10 +138,6 @@ def _frame_list(folder: Path) -> bool:
     return path.is_file() and set(FRAME_COLUMNS) <= set(read_columns(path))
 
 
-def _name(folder: Path) -> str:
-    return folder.resolve().name
-
-
 class _Frames:
     """The images listed in `frames.csv`: `rgb`, and `eyes` (both in one image) or `eye_left`, `eye_right`."""
 
@@ -201,11 +197,12 @@ class _Frames:
             return None
         rows, t_ns = self._rows["rgb"], self.t_ns["rgb"]
         x, y = (self._table.floats(name)[rows] for name in ("gaze_x", "gaze_y"))
-        nearest = np.abs(t_ns[:, None] - gaze_ns[None]).argmin(axis=1)
-        near = (np.abs(t_ns - gaze_ns[nearest]) < 5_000_000) & np.isfinite(x + y)
+        order = np.argsort(gaze_ns, kind="stable")
+        row = order[nearest(t_ns, gaze_ns[order])]
+        near = (np.abs(t_ns - gaze_ns[row]) < 5_000_000) & np.isfinite(x + y)
         if self._turned:
             x, y = self._size[1] - 1 - y, x
-        return (nearest[near], x[near], y[near]) if near.any() else None
+        return (row[near], x[near], y[near]) if near.any() else None
 
     def _stream(self, name: str, start_ns: int, awake: Callable[[int], bool]) -> Iterator[Due]:
         def make(seq: int, at_ns: int) -> Iterator[Value]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import InputError
+from tools.importers.recording import Vector
 
 
 def read_lines(path: Path, take: Callable[[dict[str, Any]], None]) -> int:
@@ -36,3 +37,9 @@ def read_lines(path: Path, take: Callable[[dict[str, Any]], None]) -> int:
     except OSError as error:
         raise InputError(f"{path}: is not readable as gzip ({error}); copy it again") from error
     return damaged
+
+
+def vector(value: Any) -> Vector:
+    """Three numbers of a line. Raises ValueError or TypeError for anything else."""
+    x, y, z = value
+    return float(x), float(y), float(z)

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.sources.camera import SceneCamera
-from device.types import DeviceEvent, Gaze, SceneGeometry, SessionHeader, Value
+from device.types import DeviceEvent, Gaze, ImuSample, SceneGeometry, SessionHeader, Value
 
 Times = NDArray[np.int64]
+Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +89,36 @@ def worn_events(t_ns: Times, worn: NDArray[np.bool_]) -> Iterator[DeviceEvent]:
             yield DeviceEvent(t_ns=int(at_ns), name="worn", value=last)
 
 
+def nearest(wanted_ns: Times, t_ns: Times) -> NDArray[np.int64]:
+    """For each wanted time the index of the nearest of `t_ns`, which is sorted and not empty."""
+    after = np.clip(np.searchsorted(t_ns, wanted_ns), 0, len(t_ns) - 1)
+    before = np.maximum(after - 1, 0)
+    found: NDArray[np.int64] = np.where(
+        wanted_ns - t_ns[before] <= t_ns[after] - wanted_ns, before, after
+    )
+    return found
+
+
 def at_nearest(
     wanted_ns: Times, t_ns: Times, values: NDArray[np.float64], within_ns: int
 ) -> NDArray[np.float64]:
     """`values` (at sorted `t_ns`) at the nearest time to each wanted one; NaN if none is near enough."""
     if not len(t_ns):
         return np.full(len(wanted_ns), np.nan)
-    after = np.clip(np.searchsorted(t_ns, wanted_ns), 0, len(t_ns) - 1)
-    before = np.maximum(after - 1, 0)
-    nearest = np.where(wanted_ns - t_ns[before] <= t_ns[after] - wanted_ns, before, after)
-    return np.where(np.abs(t_ns[nearest] - wanted_ns) <= within_ns, values[nearest], np.nan)
+    index = nearest(wanted_ns, t_ns)
+    return np.where(np.abs(t_ns[index] - wanted_ns) <= within_ns, values[index], np.nan)
+
+
+def motion_stream(
+    gyro_deg_s: Sequence[tuple[int, Vector]], accel_m_s2: Sequence[tuple[int, Vector]]
+) -> Iterator[ImuSample]:
+    """One sample for each time of `gyro_deg_s`, with the acceleration nearest to it; times in nanoseconds."""
+    if not gyro_deg_s or not accel_m_s2:
+        return
+    turns, pushes = sorted(gyro_deg_s), sorted(accel_m_s2)
+    index = nearest(np.array([t for t, _ in turns]), np.array([t for t, _ in pushes]))
+    for (t_ns, gyro), i in zip(turns, index.tolist(), strict=True):
+        yield ImuSample(t_ns=t_ns, gyro_deg_s=gyro, accel_m_s2=pushes[i][1])
 
 
 def scaled(geometry: SceneGeometry, width_px: int, height_px: int) -> SceneGeometry:

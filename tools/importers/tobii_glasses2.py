@@ -23,8 +23,16 @@ from device.geometry import from_frame
 from device.types import Eye, EyeFrame, ImuSample, SceneGeometry, SessionHeader, Value
 from tools.importers.film import Film, FilmReader, grey, open_film, packet_stream, scene_stream
 from tools.importers.intrinsics import assumed_camera, fit_camera
-from tools.importers.json_lines import read_lines
-from tools.importers.recording import Due, Recording, Stream, Times, gaze_stream
+from tools.importers.json_lines import read_lines, vector
+from tools.importers.recording import (
+    Due,
+    Recording,
+    Stream,
+    Times,
+    Vector,
+    gaze_stream,
+    motion_stream,
+)
 
 LIVE, SCENE, EYES, SEGMENT = "livedata.json.gz", "fullstream.mp4", "eyesstream.mp4", "segment.json"
 SCENE_PX = (1920, 1080)
@@ -36,11 +44,11 @@ class Live:
 
     gaze: list[tuple[int, int, float, float]] = field(default_factory=list)
     """ts, gaze index, x, y as fractions of the scene frame (origin top left)."""
-    point: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+    point: dict[int, Vector] = field(default_factory=dict)
     """Gaze index -> 3-D gaze in mm: x to the left, y up, z ahead."""
     pupil: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
-    gyro: list[tuple[int, list[float]]] = field(default_factory=list)
-    accel: list[tuple[int, list[float]]] = field(default_factory=list)
+    gyro: list[tuple[int, Vector]] = field(default_factory=list)
+    accel: list[tuple[int, Vector]] = field(default_factory=list)
     scene_clock: list[tuple[int, int]] = field(default_factory=list)
     eye_clock: list[tuple[int, int]] = field(default_factory=list)
     damaged: int = 0
@@ -130,14 +138,13 @@ def _take(live: Live, row: dict[str, Any]) -> None:
     elif "gp" in row:
         live.gaze.append((ts, index, float(row["gp"][0]), float(row["gp"][1])))
     elif "gp3" in row:
-        x, y, z = (float(v) for v in row["gp3"])
-        live.point[index] = (x, y, z)
+        live.point[index] = vector(row["gp3"])
     elif "pd" in row and float(row["pd"]) > 0:
         live.pupil[index].append(float(row["pd"]))
     elif "gy" in row:
-        live.gyro.append((ts, [float(v) for v in row["gy"]]))
+        live.gyro.append((ts, vector(row["gy"])))
     elif "ac" in row:
-        live.accel.append((ts, [float(v) for v in row["ac"]]))
+        live.accel.append((ts, vector(row["ac"])))
 
 
 def _camera(live: Live, size: tuple[int, int], notes: list[str]) -> SceneGeometry:
@@ -185,18 +192,11 @@ def _gaze(live: Live, start_us: int, geometry: SceneGeometry) -> list[Value]:
 
 
 def _imu(live: Live, start_us: int) -> Iterator[ImuSample]:
-    """One sample a gyroscope row, with the nearest acceleration; axes as the maker gives them."""
-    if not live.accel:
-        return
-    times = np.array([t for t, _ in live.accel])
-    for ts, gyro in sorted(live.gyro):
-        if ts >= start_us:
-            accel = live.accel[int(np.abs(times - ts).argmin())][1]
-            yield ImuSample(
-                t_ns=(ts - start_us) * 1000,
-                gyro_deg_s=(gyro[0], gyro[1], gyro[2]),
-                accel_m_s2=(accel[0], accel[1], accel[2]),
-            )
+    """Axes as the maker gives them."""
+    gyro, accel = (
+        [((t - start_us) * 1000, v) for t, v in rows] for rows in (live.gyro, live.accel)
+    )
+    return motion_stream([row for row in gyro if row[0] >= 0], accel)
 
 
 def _eye_stream(film: Film, t_ns: Times) -> Iterator[Due]:

@@ -19,15 +19,14 @@ import numpy as np
 
 from device.errors import InputError
 from device.geometry import from_frame
-from device.types import ImuSample, SceneGeometry, SessionHeader, Value
+from device.types import SceneGeometry, SessionHeader
 from tools.importers.film import Film, open_film, packet_stream, scene_stream
 from tools.importers.intrinsics import assumed_camera
-from tools.importers.json_lines import read_lines
-from tools.importers.recording import Recording, Stream, gaze_stream
+from tools.importers.json_lines import read_lines, vector
+from tools.importers.recording import Recording, Stream, Vector, gaze_stream, motion_stream
 
 INFO, GAZE, IMU, SCENE = "recording.g3", "gazedata.gz", "imudata.gz", "scenevideo.mp4"
 SCENE_PX = (1920, 1080)
-Vector = tuple[float, float, float]
 
 
 @dataclass(slots=True)
@@ -37,6 +36,7 @@ class Data:
     gaze: list[tuple[int, float, float, float]] = field(default_factory=list)
     """Time, x, y as fractions of the scene frame (origin top left), mean pupil diameter in mm or NaN."""
     accel: list[tuple[int, Vector]] = field(default_factory=list)
+    """Motion has the maker's axes."""
     gyro: list[tuple[int, Vector]] = field(default_factory=list)
 
 
@@ -83,7 +83,7 @@ def open_glasses3(path: Path) -> Recording:
     )
 
     def streams(awake: Callable[[int], bool]) -> list[Stream]:
-        made: list[Stream] = [gaze, _imu(data)]
+        made: list[Stream] = [gaze, motion_stream(data.gyro, data.accel)]
         if scene is not None:
             made.append((packet_stream if packets_pass else scene_stream)(scene, scene_ns, awake))
         return made
@@ -133,23 +133,7 @@ def _take_gaze(data: Data, row: dict[str, Any]) -> None:
 def _take_imu(data: Data, row: dict[str, Any]) -> None:
     for name, samples in (("accelerometer", data.accel), ("gyroscope", data.gyro)):
         if name in row["data"]:
-            x, y, z = (float(v) for v in row["data"][name])
-            samples.append((_time_ns(row), (x, y, z)))
-
-
-def _imu(data: Data) -> list[Value]:
-    """One sample a gyroscope row, with the nearest acceleration; axes as the maker gives them."""
-    if not data.accel:
-        return []
-    times = np.array([t for t, _ in data.accel])
-    return [
-        ImuSample(
-            t_ns=t_ns,
-            gyro_deg_s=gyro,
-            accel_m_s2=data.accel[int(np.abs(times - t_ns).argmin())][1],
-        )
-        for t_ns, gyro in sorted(data.gyro)
-    ]
+            samples.append((_time_ns(row), vector(row["data"][name])))
 
 
 def _camera(
