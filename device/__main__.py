@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from device.energy import EnergyLedger
 from device.energy_report import EnergyReport
 from device.energy_table import EnergyTable
 from device.errors import BeheldError
+from device.feelings import Witness, left
 from device.model import WEIGHTS, Model, load
 from device.personal import Personal
 from device.pipeline import Report, Sink, Source, Stage, run
@@ -93,6 +95,8 @@ class LiveRun:
     """Filled while the session runs."""
     protection: Protection | None = None
     """Seals what is written and signs manifests; None: plain and unsigned."""
+    witness: Witness | None = None
+    """Knows whether feelings were erased meanwhile; None: nobody can."""
 
 
 def load_models(folder: Path = WEIGHTS) -> dict[str, Model]:
@@ -211,7 +215,12 @@ def run_session(
     live = live or LiveRun()
     spool = live.spool or out / "spool"
     writer = SnippetWriter(
-        spool, header, ledger.moment, live.protection, decisions_of=ledger.decisions
+        spool,
+        header,
+        ledger.moment,
+        live.protection,
+        decisions_of=ledger.decisions,
+        allowed=nullcontext if live.witness is None else live.witness.allowed,
     )
     sinks: list[Sink] = [source.camera, ledger, live.guard("snippets", writer), *extra_sinks]
     keep = live.keep_records
@@ -226,15 +235,17 @@ def run_session(
         report=live.report,
     )
     energy = ledger.close(report.session_ns)
-    content = dumps(writer.records).encode()
     sealer = live.protection.sealer if live.protection else None
-    write_record(out / "moments.json", content, sealer)
+    with nullcontext(True) if live.witness is None else live.witness.still() as still:
+        records = writer.records if still else left(writer.records)
+        content = dumps(records).encode()
+        write_record(out / "moments.json", content, sealer)
     write_record(out / "session.json", dumps(summary(header, report, energy)).encode(), sealer)
-    told = session_report(header, report, energy, len(writer.records))
+    told = session_report(header, report, energy, len(records))
     leave_report(out / "spool", told, sealer)
     return Outcome(
         report=report,
-        moments=writer.records,
+        moments=records,
         moments_sha256=hashlib.sha256(content).hexdigest(),
         energy=energy,
         agreement=next((s.agreement for s in chain if isinstance(s, FusionStage)), None),

@@ -62,17 +62,18 @@ def learn(home: Path, wearer: str, model_sha256: str) -> Personal | None:
 
     Raises PersonalError if the present file is of another wearer or damaged.
     """
-    items = read(home)
-    now = own.read(home, wearer)
-    if now is None:
-        if not items:
-            return None
-        now = Personal(
-            wearer=wearer, model_sha256=model_sha256, version=0, why="nothing learnt yet"
-        )
-    made = own.learn(now, items)
-    if made is not now:
-        own.write(home, made)
+    with own.locked(home):
+        items = read(home)
+        now = own.read(home, wearer)
+        if now is None:
+            if not items:
+                return None
+            now = Personal(
+                wearer=wearer, model_sha256=model_sha256, version=0, why="nothing learnt yet"
+            )
+        made = own.learn(now, items)
+        if made is not now:
+            own.write(home, made)
     return made if made.version else None
 
 

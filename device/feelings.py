@@ -5,13 +5,17 @@ every snippet still waiting here and of the records of sessions (beside the spoo
 it), whole moments that were kept for nothing but an emotion, and what a killed program left of a snippet
 half written or half deleted. What is sealed cannot be opened here: it is counted, and removed only if asked.
 What the server holds is the server's to erase. Recordings hold eye video, as they always did, but no feeling.
+
+A run that goes on meanwhile knows feelings of before, and what it estimates rests on them; so until it ends
+it writes no feelings any more (`Witness`).
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +55,40 @@ class Erased:
     """Sealed snippets and records that may hold an emotion, and are only readable at home."""
 
 
+class Witness:
+    """Of one run: whether feelings were erased since it began."""
+
+    def __init__(self, home: Path) -> None:
+        """Make it before anything personal is read. Raises StorageError."""
+        self._home = home
+        with personal.locked(home) as mark:
+            self._began = mark
+
+    @contextmanager
+    def still(self) -> Iterator[bool]:
+        """Whether the run may still write feelings. Nothing is erased until the block ends."""
+        with personal.locked(self._home) as mark:
+            yield mark == self._began
+
+    @contextmanager
+    def allowed(self, record: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+        """A moment's record as it may be written within the block; None: not at all."""
+        with self.still() as still:
+            yield record if still else next(iter(left([record])), None)
+
+
+def left(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Records of moments with nothing of feelings; those kept for an emotion alone are left out."""
+    return [without(r) for r in records if set(r.get("reasons", ())) != {REASON}]
+
+
 def erase(home: Path, spool: Path, protection: Protection, *, with_sealed: bool = False) -> Erased:
-    """Erase; see the module. Run it while no session runs. Raises StorageError."""
-    done = Erased(personal_files=personal.erase(home), corrections=_forget_corrections(home))
+    """Erase; see the module. A run that goes on is waited for while it writes. Raises StorageError."""
+    with personal.locked(home):  # whatever is written afterwards has seen the mark
+        done = Erased(personal_files=personal.erase(home), corrections=_forget_corrections(home))
+        for leftover in (p for name in (".writing-*", ".deleted-*") for p in spool.glob(name)):
+            shutil.rmtree(leftover)
+            done.leftovers += 1
     for folder in snippet_folders(spool):
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if "sealed_to" in manifest:
@@ -71,9 +106,6 @@ def erase(home: Path, spool: Path, protection: Protection, *, with_sealed: bool 
             continue
         _rewrite(folder, without(record), protection)
         done.snippets += 1
-    for leftover in (p for name in (".writing-*", ".deleted-*") for p in spool.glob(name)):
-        shutil.rmtree(leftover)
-        done.leftovers += 1
     for folder in (spool.parent, *(spool.parent / "sessions").glob("*/")):
         _clean_records(folder / RECORDS, done, with_sealed=with_sealed)
     return done
@@ -89,7 +121,7 @@ def _clean_records(path: Path, done: Erased, *, with_sealed: bool) -> None:
             closed.unlink()
     if path.is_file():
         records = json.loads(path.read_text(encoding="utf-8"))
-        kept = [without(r) for r in records if set(r.get("reasons", ())) != {REASON}]
+        kept = left(records)
         if kept != records:
             atomic_write(path, dumps(kept).encode())
 

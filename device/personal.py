@@ -2,6 +2,7 @@
 
     HOME/personal.json            what holds now
     HOME/personal/0003.json       every version, the present one included
+    HOME/erasures                 how often all of it was erased; also the lock under which it changes
 
 `enrol` makes it from a minute of the wearer's neutral eyes (and prompted expressions, if they like);
 `learn` adjusts it by what they corrected on the server, `lived` by what sessions taught of their views
@@ -19,9 +20,12 @@ one number a class.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,7 @@ from numpy.typing import NDArray
 
 from device.agreement import Agreement
 from device.codec import dumps
-from device.errors import BeheldError
+from device.errors import BeheldError, StorageError
 from device.model import WEIGHTS
 from device.spool import atomic_write
 from device.types import EMOTIONS
@@ -39,6 +43,7 @@ from device.types import EMOTIONS
 Floats = NDArray[np.float64]
 FORMAT = 1
 NAME = "personal.json"
+ERASURES = "erasures"
 PULL = 0.25
 """Share of the wearer's difference from most people's neutral that is taken off. Chosen among quarters on
 the 25 LFW people of the training who have neutral and other pictures; what it gains on held-out people is in
@@ -287,8 +292,34 @@ def back(home: Path, wearer: str) -> Personal | None:
     return before
 
 
+@contextmanager
+def locked(home: Path) -> Iterator[bytes]:
+    """Nobody else changes or erases what is personal meanwhile; gives the mark of the erasures so far.
+
+    Another mark than at some time before: erased since, and what was known then may not be written. Not
+    to be entered twice. Raises StorageError.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        handle = (home / ERASURES).open("a+b")
+    except OSError as error:
+        raise StorageError(f"{home / ERASURES}: cannot be opened ({error.strerror})") from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        handle.seek(0)
+        yield handle.read()
+
+
 def erase(home: Path) -> int:
-    """Remove everything personal, every version of it. Returns how many files went."""
+    """Remove everything personal, every version of it. Returns how many files went.
+
+    Call it under `locked`. The mark changes first: whoever writes afterwards sees it.
+    """
+    mark = home / ERASURES
+    with mark.open("ab") as handle:
+        handle.write(b".")
+        handle.flush()
+        os.fsync(handle.fileno())
     files = [home / NAME, *(home / "personal").glob("*")]
     gone = 0
     for path in files:

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,7 +43,8 @@ class SnippetWriter:
 
     `energy_of` gives the millijoules of a moment by component, with their `total`; `decisions_of` what
     the resolution controller decided in it, how often, and what that drew. `protection` says whether
-    files are sealed and manifests signed as they are written.
+    files are sealed and manifests signed as they are written. `allowed` gives a record as it may be
+    written while its block lasts, or None: then the moment is not written (`device.feelings`).
     """
 
     def __init__(
@@ -53,6 +54,9 @@ class SnippetWriter:
         energy_of: Callable[[Moment], Mapping[str, Any]],
         protection: Protection | None = None,
         decisions_of: Callable[[Moment], Mapping[str, Any]] = lambda moment: {},
+        allowed: Callable[
+            [dict[str, Any]], AbstractContextManager[dict[str, Any] | None]
+        ] = contextlib.nullcontext,
     ) -> None:
         """Raises StorageError if the spool cannot be made."""
         self._spool = spool
@@ -60,6 +64,7 @@ class SnippetWriter:
         self._energy_of = energy_of
         self._protection = protection or Protection()
         self._decisions_of = decisions_of
+        self._allowed = allowed
         self.records: list[dict[str, Any]] = []
         with _storage(spool):
             spool.mkdir(parents=True, exist_ok=True)
@@ -70,10 +75,14 @@ class SnippetWriter:
         if isinstance(value, Capture):
             self.write(value)
 
-    def write(self, capture: Capture) -> Snippet:
+    def write(self, capture: Capture) -> Snippet | None:
         """Write one snippet. Raises StorageError (disk full, no permission), leaving nothing behind."""
-        record = moment_record(capture, self._header, self._energy_of(capture.moment))
-        record["evidence"]["decided"] = to_json(self._decisions_of(capture.moment))
+        made = moment_record(capture, self._header, self._energy_of(capture.moment))
+        made["evidence"]["decided"] = to_json(self._decisions_of(capture.moment))
+        with self._allowed(made) as record:
+            return None if record is None else self._write_record(capture, record)
+
+    def _write_record(self, capture: Capture, record: dict[str, Any]) -> Snippet:
         final = self._spool / capture.moment.id
         if final.exists():  # the same recording replayed into the same spool: same id, same bytes
             self.records.append(record)

@@ -47,7 +47,7 @@ def erase_all(home: Path, spool: Path, with_sealed: bool, as_json: bool) -> None
 
     What is sealed to the server cannot be opened here; it is counted, or with --sealed removed whole. To
     have no more estimated, set `emotion.on = false` (docs/config.md), which is the default. What the
-    server holds is erased there.
+    server holds is erased there. A run that goes on meanwhile writes no feelings any more until it ends.
     """
     done = erase(home, spool, Protection.of(home), with_sealed=with_sealed)
     emit(dataclasses.asdict(done), as_json=as_json, title="Erased")

@@ -11,6 +11,7 @@ import click
 
 from device import personal
 from device.errors import InputError
+from device.feelings import Witness
 from device.identity import Identity
 from device.model import Model, load
 from device.personal import Personal
@@ -61,20 +62,25 @@ def command(
     """
     wearer = Identity.load_or_create(home).device_id
     if undo:
-        before = personal.back(home, wearer)
+        with personal.locked(home):
+            before = personal.back(home, wearer)
         emit(told(before, home), as_json=as_json, title="Undone")
         return
     if recording is None:
         raise InputError(
             "enrolment needs a recording of the wearer's eyes; see beheld enroll --help"
         )
+    witness = Witness(home)
     model = load("eye_emotion")
     seen = {"neutral": look(recording, model, seconds)}
     for name, path in expression:
         seen[name] = look(path, model, seconds)
     made = personal.enrol(wearer, model.sha256, seen, personal.usual_neutral(model.sha256))
-    made = _after(home, wearer, made)
-    personal.write(home, made)
+    with witness.still() as still:
+        if not still:
+            raise InputError("feelings were erased meanwhile (beheld emotion erase); enrol again")
+        made = _after(home, wearer, made)
+        personal.write(home, made)
     counts = {name: len(rows) for name, rows in seen.items()}
     emit({**told(made, home), "looks": counts}, as_json=as_json, title="Enrolled")
 

@@ -15,6 +15,7 @@ from device.__main__ import LiveRun, Outcome, load_models, run_session
 from device.agreement import Agreement
 from device.calibration import Calibration
 from device.errors import BeheldError, ConfigError, LinkError, StorageError
+from device.feelings import Witness
 from device.glasses.cameras import camera_watches, eyes_on_board
 from device.glasses.controls import Controls
 from device.glasses.latest import Latest
@@ -118,6 +119,7 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
     settings = glasses.settings
     calibration = load_calibration(settings)
     protection = protect(settings)
+    witness = Witness(home_of(settings))
     own = personal_of(settings)
     folder = glasses.data / "sessions" / glasses.header.session_id
     try:
@@ -154,11 +156,12 @@ def run_glasses(glasses: Glasses, progress: Callable[[int], None] = lambda t_ns:
                 guard=lambda name, sink: guarded(glasses.live, name, sink, Capture),
                 report=glasses.report,
                 protection=protection,
+                witness=witness,
             ),
         )
     finally:
         close(glasses)
-    remember(settings, own, outcome.agreement)
+    remember(settings, witness, outcome.agreement)
     log.info(
         "session ended",
         extra={"session_s": glasses.report.session_ns / 1e9, "gap_s": glasses.report.gap_ns / 1e9},
@@ -180,26 +183,29 @@ def personal_of(settings: LiveSettings) -> Personal | None:
     return personal.read(home, Identity.load_or_create(home).device_id)
 
 
-def remember(settings: LiveSettings, before: Personal | None, agreement: Agreement | None) -> None:
+def remember(settings: LiveSettings, witness: Witness, agreement: Agreement | None) -> None:
     """Into the wearer's own file goes what the session taught of their views.
 
-    Not if that file was erased meanwhile. A file that cannot be read or written is left as it is, and logged:
-    the session is over and kept.
+    Not if feelings were erased since it began. A file that cannot be read or written is left as it is, and
+    logged: the session is over and kept.
     """
     if agreement is None or not agreement.moments:
         return
     home = home_of(settings)
     try:
-        now = personal_of(settings)
-        if now is None and before is not None:
-            return
-        if now is None:
-            wearer = Identity.load_or_create(home).device_id
-            sha256 = load("eye_emotion").sha256
-            now = Personal(wearer=wearer, model_sha256=sha256, version=0, why="nothing learnt yet")
-        made = personal.lived(now, agreement)
-        if made is not now:
-            personal.write(home, made)
+        wearer = Identity.load_or_create(home).device_id
+        with witness.still() as still:
+            if not still:
+                return
+            now = personal.read(home, wearer)
+            if now is None:
+                sha256 = load("eye_emotion").sha256
+                now = Personal(
+                    wearer=wearer, model_sha256=sha256, version=0, why="nothing learnt yet"
+                )
+            made = personal.lived(now, agreement)
+            if made is not now:
+                personal.write(home, made)
     except (BeheldError, OSError) as error:
         log.warning("what the session taught of the views is lost", extra={"why": str(error)})
 

@@ -85,7 +85,8 @@ def test_sessions_in_a_row_are_one_version_which_undoing_takes_back(tmp_path: Pa
     personal.write(tmp_path, second)
     assert second.version == first.version and personal.read(tmp_path, "me") == second
     assert personal.back(tmp_path, "me") == start
-    assert personal.erase(tmp_path) and not list(tmp_path.iterdir())
+    assert personal.erase(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [personal.ERASURES]
 
 
 @pytest.mark.parametrize("damage", [{"belief": [0.0]}, {"eyes": ["x"] * 7}, {"moments": None}])

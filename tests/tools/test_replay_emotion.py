@@ -15,16 +15,16 @@ from device.__main__ import LiveRun, Outcome, Settings, run_session
 from device.agreement import SHARES, Agreement
 from device.emulator.settings import EmulatorSettings
 from device.emulator.source import Emulator
-from device.feelings import erase
+from device.feelings import Witness, erase, without
 from device.model import load
-from device.personal import Personal
+from device.personal import Personal, write
 from device.record import Recorder, SessionSource
 from device.sealing import Protection, Sealer
 from device.sources.camera import AlwaysOn
 from device.spool import read_snippet, snippet_folders
 from device.stages.emotion import EmotionSettings
 from device.stages.encode import EncodeStage
-from device.types import EMOTIONS, EyeFrame, Value
+from device.types import EMOTIONS, EmotionEstimate, EyeFrame, Value
 
 SECONDS = 12.0
 ON = Settings(emotion=EmotionSettings(on=True))
@@ -122,3 +122,37 @@ def test_erasing_a_sealed_session_leaves_no_sealed_file(recording: Path, tmp_pat
     assert erase(tmp_path, spool, Protection()).sealed_left == held
     assert erase(tmp_path, spool, Protection(), with_sealed=True).sealed_removed == held
     assert snippet_folders(spool) == [] and not list(tmp_path.rglob("moment*.age"))
+
+
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_a_run_that_goes_on_while_feelings_are_erased_leaves_none_behind(
+    recording: Path, felt: tuple[Outcome, Path], tmp_path: Path, enrolled: bool
+) -> None:
+    home, spool, session = (tmp_path / name for name in ("home", "spool", "sessions/one"))
+    session.mkdir(parents=True)
+    home.mkdir()
+    own = Personal(wearer="me", model_sha256=load("eye_emotion").sha256) if enrolled else None
+    if own is not None:
+        write(home, own)
+    live = LiveRun(spool=spool, witness=Witness(home))
+    erased = []
+
+    def meanwhile(value: Value) -> None:
+        if isinstance(value, EmotionEstimate) and value.influence is not None and not erased:
+            erased.append(erase(home, spool, Protection()))
+
+    outcome = run_session(
+        SessionSource(recording),
+        session,
+        settings=ON,
+        live=live,
+        personal=own,
+        extra_sinks=[meanwhile],
+    )
+    assert erased and any(m["emotion"] for m in felt[0].moments)
+    assert outcome.moments and not any(m["emotion"] for m in outcome.moments)
+    told = [read_snippet(folder).moment for folder in snippet_folders(spool)]
+    assert len(told) == len(outcome.moments)
+    for record in (*told, *json.loads((session / "moments.json").read_text())):
+        assert without(record) == record
+    assert not (home / "personal.json").exists()
