@@ -101,7 +101,7 @@ def mood_words(valence: float | None, arousal: float | None) -> str | None:
         else "neither pleasant nor unpleasant"
     )
     awake = "stirring" if arousal > 0.15 else "calm" if arousal < -0.15 else "of middling calm"
-    return f"{pleasant}, {awake}"
+    return f"{pleasant} and {awake}" if abs(valence) > 0.15 else f"{pleasant}, and {awake}"
 
 
 def region(raw: Mapping[str, Any]) -> Sequence[float] | None:

@@ -171,6 +171,11 @@ def test_a_week_in_feelings_and_the_moments_behind_it(
     assert abs(sum(shares.values()) - 100) <= 3  # rounded
     text = driver.find_element(By.CSS_SELECTOR, ".reflection").text
     assert "How sure this is" in text and "What this cannot know" in text
+    ground = [
+        e.get_attribute("class")
+        for e in driver.find_elements(By.CSS_SELECTOR, ".week rect:first-child")
+    ]
+    assert ground == ["f-neutral"] * 6 + ["ground"]  # a day of which nothing is known is not calm
     leave(driver, driver.find_element(By.CSS_SELECTOR, ".together a").click)
     felt = [e.text for e in driver.find_elements(By.CSS_SELECTOR, ".card .felt")]
     assert felt == ["happy"] * 4
