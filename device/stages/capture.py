@@ -14,6 +14,7 @@ from typing import Any
 
 from device.geometry import project
 from device.model import fit
+from device.stages.still import Stills
 from device.stages.trace import Trace, summary_of_tags
 from device.types import (
     Attention,
@@ -29,6 +30,7 @@ from device.types import (
     SceneFrame,
     SceneGeometry,
     ScenePacket,
+    Tag,
     Tags,
     Value,
     WakeChange,
@@ -85,19 +87,18 @@ class CaptureStage:
         self._trace = Trace(gaze_hz=self._settings.gaze_trace_hz)
         self._open: MomentStart | None = None
         self._closed_ns = 0  # end of the last moment: moments do not overlap
-        self._thumbnail: tuple[float, Pixels] | None = None
-        self._last_frame: SceneFrame | None = None
+        self._stills = Stills()
 
     def step(self, value: Value) -> Iterable[Value]:
         match value:
             case ScenePacket():
                 self._push(value)
             case SceneFrame():
-                self._last_frame = value
+                self._stills.see(value)
             case MomentStart():
                 if self._open is None:
                     self._open = value
-                    self._thumbnail = None
+                    self._stills.begin()
                     self._trim(value.t_ns)  # no packet may have come for long
                 self._trace.add_reason(value)
             case MomentEnd():
@@ -112,7 +113,12 @@ class CaptureStage:
                 self._trace.add_gaze(value, self._fractions(value))
             case Attention():
                 self._trace.add(value)
-                self._consider_thumbnail(value)
+                if self._open is not None:
+                    self._stills.attend(value)
+            case Tags():
+                self._trace.add(value)
+                if self._open is not None:
+                    self._stills.name(value)
             case _:
                 self._trace.add(value)
         if self._open is None:
@@ -150,21 +156,15 @@ class CaptureStage:
 
     def _take_back(self) -> None:
         """It was no moment: what was seen stays before the next one, as if none had been opened."""
-        self._open, self._thumbnail = None, None
+        self._open = None
+        self._stills.begin()
         self._trace.starts.clear()
 
     def _forget(self) -> None:
         """The privacy switch is closed: what waits in memory goes as well, moment or none."""
         self._ring.clear()
         self._trace = Trace(gaze_hz=self._settings.gaze_trace_hz)
-        self._thumbnail = self._last_frame = None
-
-    def _consider_thumbnail(self, attention: Attention) -> None:
-        frame = self._last_frame
-        if self._open is None or frame is None or frame.t_ns != attention.t_ns:
-            return
-        if self._thumbnail is None or attention.probability > self._thumbnail[0]:
-            self._thumbnail = (attention.probability, frame.pixels)
+        self._stills = Stills()
 
     def _close(self, end_ns: int, reason: str) -> Iterable[Value]:
         start, self._open = self._open, None
@@ -195,15 +195,13 @@ class CaptureStage:
             end_ns=max([end_ns, *(p.t_ns for p in packets[-1:])]),
             moment=moment,
             packets=packets,
-            thumbnail=self._make_thumbnail(),
+            thumbnail=self._thumbnail(moment.tags),
         )
 
-    def _make_thumbnail(self) -> Pixels | None:
-        if self._thumbnail is not None:
-            pixels = self._thumbnail[1]
-        elif self._last_frame is not None:
-            pixels = self._last_frame.pixels
-        else:
+    def _thumbnail(self, tags: tuple[Tag, ...]) -> Pixels | None:
+        pixels = self._stills.choose(tags)
+        self._stills.begin()
+        if pixels is None:
             return None
         width_px = min(self._settings.thumbnail_width_px, pixels.shape[1])
         return fit(pixels, (width_px, round(pixels.shape[0] * width_px / pixels.shape[1])))

@@ -249,10 +249,9 @@ class WakeStage:
         if self._above_ns is not None:
             above_ns = t_ns - self._above_ns
             if above_ns >= _ns(s.enter_ms):
-                why = (
-                    f"attention {probability:.2f} for {above_ns / 1e6:.0f} ms, "
-                    f"at least {s.enter_probability + rarer:.2f} for {s.enter_ms:.0f}"
-                )
+                why = f"attention {probability:.2f}, at least {s.enter_probability + rarer:.2f}"
+                if s.enter_ms > 0:
+                    why += f", for {above_ns / 1e6:.0f} ms, at least {s.enter_ms:.0f}"
                 since_ns = min(self._look.start_ns, self._above_ns)
                 yield from self._open(t_ns, "attention", why, since_ns)
         elif self._settled_ms(t_ns) >= s.settled_ms and probability >= settled:

@@ -126,6 +126,61 @@ def test_the_region_kept_is_that_of_the_analysis_and_of_the_network_where_there_
     assert [t_ns for t_ns in network if t_ns > 7 * S] == [t * S // 10 for t in range(86, 91)]
 
 
+def grey_levels(values: list[Value]) -> list[Value]:
+    """The same, each frame of one grey: its number."""
+    level = {v.t_ns: v.seq for v in values if isinstance(v, SceneFrame)}
+    return [
+        replace(v, pixels=np.full_like(v.pixels, level[v.t_ns])) if isinstance(v, SceneFrame) else v
+        for v in values
+    ]
+
+
+def still(values: list[Value]) -> int:
+    """Number of the frame that became the still picture."""
+    _, capture = captured(grey_levels(values))
+    assert isinstance(capture, Capture) and capture.thumbnail is not None
+    return int(capture.thumbnail[0, 0, 0])
+
+
+def named(values: list[Value], *tags: Tag, at: int) -> list[Value]:
+    """The same with other tags in one frame."""
+    return [
+        replace(v, tags=tags) if isinstance(v, Tags) and v.t_ns == at * S // 10 else v
+        for v in values
+    ]
+
+
+def test_the_still_picture_shows_what_the_moment_is_called() -> None:
+    values = session(7.0, 9.0)  # a cup, but for two frames
+    values = named(values, Tag(name="cup", probability=0.8, region=BOX, attended=True), at=75)
+    beside = Tag(name="cup", probability=0.95, region=BOX, attended=False)
+    other = Tag(name="cat", probability=0.99, region=BOX, attended=True)
+    values = named(values, beside, other, at=80)  # of the highest attention
+    assert still(values) == 75
+
+
+def test_without_a_name_the_still_picture_is_of_the_highest_attention() -> None:
+    nameless = [replace(v, tags=()) if isinstance(v, Tags) else v for v in session(7.0, 9.0)]
+    assert still(nameless) == 80
+
+
+def test_a_moment_taken_back_lends_the_next_one_no_picture() -> None:
+    values = named(
+        session(5.0, 5.5), Tag(name="cup", probability=0.99, region=BOX, attended=True), at=52
+    )
+    values = [
+        replace(v, kept=False) if isinstance(v, MomentEnd) and v.t_ns == 55 * S // 10 else v
+        for v in values
+    ]
+    for at, value in (
+        (7, MomentStart(t_ns=7 * S, reason="attention")),
+        (9, MomentEnd(t_ns=9 * S, reason="over")),
+    ):
+        here = next(i for i, v in enumerate(values) if v.t_ns > at * S)
+        values.insert(here, value)
+    assert still(values) == 71  # the first of equals after it began
+
+
 def test_a_moment_begins_with_the_first_look_and_moments_do_not_overlap() -> None:
     values = session(99, 99)
     for at, value in (

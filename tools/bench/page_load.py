@@ -6,11 +6,9 @@ again. Times count from the navigation; the moment is there when the picture of 
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import tempfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from server.app import create_app
 from server.settings import ServerSettings
 from tools.bench.forked import fork, serve
 from tools.bench.month import fill
+from tools.chromium import MISSING, chromium, programs
 
 MOMENTS = 300
 _WATCH = """
@@ -45,8 +44,9 @@ return [window.theFirstMs, done[0].decodedBodySize, sum('transferSize'), done.le
 
 def page_load(repeats: int = 7) -> dict[str, Any] | None:
     """Kilobytes and milliseconds (medians) of the days' page; None, said plainly, without a browser."""
-    programs = _programs()
-    if programs is None:
+    found = programs()
+    if found is None:
+        click.echo(f"the page is not measured: {MISSING}", err=True)
         return None
     with tempfile.TemporaryDirectory(prefix="beheld-page-") as folder:
         data = Path(folder) / "server"
@@ -61,12 +61,9 @@ def page_load(repeats: int = 7) -> dict[str, Any] | None:
         child = fork(run)
         try:
             key, address = child.line(), f"http://127.0.0.1:{child.line()}"
-            browser = _chromium(*programs, Path(folder) / "profile")
-            try:
+            with chromium(*found) as browser:
                 browser.get(f"{address}/login?key={key}")
                 return _measured(browser, address, repeats)
-            finally:
-                browser.quit()
         finally:
             child.kill()
 
@@ -102,33 +99,6 @@ def _measured(browser: Any, address: str, repeats: int) -> dict[str, Any]:
         "again_kb": round(middle["again"][2] / 1e3, 1),
         "first_moment_again_ms": round(middle["again"][0], 1),
     }
-
-
-def _programs() -> tuple[str, str] | None:
-    """Chromium and its driver, or None with a word about what is missing."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if found is None or driver is None or find_spec("selenium") is None:
-        click.echo(
-            "the page is not measured: it needs Chromium, its driver and selenium "
-            "(apt-get install chromium chromium-driver; pip install selenium)",
-            err=True,
-        )
-        return None
-    return found, driver
-
-
-def _chromium(program: str, driver: str, profile: Path) -> Any:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"):
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={profile}")
-    options.add_argument("--window-size=1280,900")
-    return webdriver.Chrome(options, Service(driver))
 
 
 def _jpeg() -> bytes:
