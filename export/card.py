@@ -17,14 +17,25 @@ PROSE_END = "<!-- end of prose -->"
 EMPTY_PROSE = "What it is for, how it was trained, what it cannot do: still to be written."
 
 
-def write_card(spec: ModelSpec, figures: Mapping[str, Any], path: Path, *, command: str) -> None:
+def write_card(
+    spec: ModelSpec,
+    figures: Mapping[str, Any],
+    path: Path,
+    *,
+    command: str,
+    keep: Sequence[str] = (),
+) -> None:
     """Write the card of one model.
 
     `figures` maps a heading to what was measured under it: a mapping of names to numbers becomes a
     list of two columns, a mapping of mappings a table with one row each, a string a sentence. The
-    prose between the marks of an existing card is kept. `command` is what makes it all again.
+    prose between the marks of an existing card is kept, and so are its sections with headings in
+    `keep` that are not among the figures. `command` is what makes it all again.
     """
     prose = _kept_prose(path)
+    kept = [
+        s for s in _sections(path) if (name := s.split("\n", 1)[0]) in keep and name not in figures
+    ]
     parts = [
         f"# {spec.name} {spec.version}",
         f"{PROSE_START}\n\n{prose}\n\n{PROSE_END}",
@@ -35,6 +46,7 @@ def write_card(spec: ModelSpec, figures: Mapping[str, Any], path: Path, *, comma
     ]
     for heading, measured in figures.items():
         parts += [f"## {heading}", _section(measured)]
+    parts += [f"## {section}" for section in kept]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -63,6 +75,13 @@ def put_section(path: Path, heading: str, measured: Any) -> None:
     else:
         sections.append(made)
     path.write_text("\n\n## ".join([head, *sections]) + "\n", encoding="utf-8")
+
+
+def _sections(path: Path) -> list[str]:
+    """Text of an existing card's sections, each from its heading on."""
+    if not path.exists():
+        return []
+    return path.read_text(encoding="utf-8").rstrip("\n").split("\n\n## ")[1:]
 
 
 def _kept_prose(path: Path) -> str:

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from device.model import WEIGHTS, Model, ModelSpec, TensorSpec
-from export.card import put_section, replace_sections, write_card
+from export.card import replace_sections, write_card
 from export.compress import store_small
 from export.onnx_file import (
     Arrays,
@@ -46,7 +46,6 @@ BENCHES = "Other cameras and people, by `beheld bench pupil` (none of it was tra
 LEFT_OUT = "Each person left out in turn"
 GATES = "Gate on the confidence, people left out"
 CONFIDENCE = "Confidence on people left out, ten bins"
-CANDIDATE = "Candidate recipe (`--candidate`, not shipped): "
 ABLATIONS = "Ablations: the same people left out, the same steps"
 COMMAND = "python -m models.train_eye && python -m export.eye"
 
@@ -221,11 +220,6 @@ def compare(models: dict[str, Model], data: EyeSet, rounds: int = 5) -> dict[str
     type=click.Path(path_type=Path, exists=True),
     help="Only put the figures of this `.loso.json` (`models.train_eye --steps 0`) into the card.",
 )
-@click.option(
-    "--candidate",
-    type=click.Path(path_type=Path, exists=True),
-    help="The same for the candidate recipe, in sections of their own.",
-)
 def main(
     checkpoint: Path,
     data: Path | None,
@@ -233,12 +227,7 @@ def main(
     measured: tuple[Path, ...],
     ablation: tuple[str, ...],
     left_out_only: Path | None,
-    candidate: Path | None,
 ) -> None:
-    if candidate:
-        for heading, rows in left_out(json.loads(candidate.read_text())).items():
-            put_section(CARD, CANDIDATE + heading[0].lower() + heading[1:], rows)
-        return
     if left_out_only:
         replace_sections(
             CARD, (LEFT_OUT, GATES, CONFIDENCE), left_out(json.loads(left_out_only.read_text()))
@@ -273,7 +262,7 @@ def main(
         figures[BENCHES] = benches(measured)
     if ablation:
         figures[ABLATIONS] = ablations(ablation)
-    write_card(shipped.spec, figures, CARD, command=COMMAND)
+    write_card(shipped.spec, figures, CARD, command=COMMAND, keep=(BENCHES, ABLATIONS))
     print(f"{shipped.path}: {shipped.bytes} bytes, {shipped.spec.macs / 1e6:.2f} MMAC")
 
 

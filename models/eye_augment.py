@@ -36,9 +36,9 @@ class Augment:
     glints: int = 4
     pupil_glint_p: float = 0.3
     """A lamp reflected on the pupil itself, as cameras near the optical axis see it."""
-    wide_glint_p: float = 0.0
+    wide_glint_p: float = 0.15
     """Share of those that are as large as a pupil: spectacles, windows, bright lamps close by."""
-    pale_p: float = 0.0
+    pale_p: float = 0.3
     pale: float = 0.75
     """The dark of the pupil lifted up to this share of its distance to the iris: dark irises, haze."""
     lashes: int = 3

@@ -7,7 +7,8 @@ confidences the rule takes the one at which the mean over persons of
     - share of closed eyes on which a pupil is believed
 
 is largest, the stricter one where two are equal (the second share is not counted for a person without
-labelled closed eyes). The gate that ships is that of all persons; a person's own figures are at the gate
+labelled closed eyes), among those at which the mean of the first share meets its aim (`AIM`); among all if
+none does. The gate that ships is that of all persons; a person's own figures are at the gate
 the *others* choose, so that nobody is scored at a gate chosen on them. Openness stays at one half.
 """
 
@@ -20,6 +21,8 @@ from typing import Any
 from torch import Tensor
 
 GATES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+AIM = 0.99
+"""Share of open eyes whose pupil is found and believed, mean over persons, that a gate must leave."""
 OPEN = 0.5
 """Openness from which an eye is open, whatever the gate."""
 COLUMNS = ("within_5px", "believed_open", "false_pupil_closed")
@@ -50,8 +53,10 @@ def sweep(
 
 def choose(persons: Sequence[Sweep]) -> float:
     """The gate of the rule above for these persons."""
+    found = {gate: _mean([person[gate]["within_5px"] for person in persons]) for gate in GATES}
     worth = {gate: _mean([_worth(person[gate]) for person in persons]) for gate in GATES}
-    return max(reversed(GATES), key=lambda gate: round(worth[gate], 6))
+    enough = [gate for gate in reversed(GATES) if found[gate] >= AIM]
+    return max(enough or reversed(GATES), key=lambda gate: round(worth[gate], 6))
 
 
 def table(

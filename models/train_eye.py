@@ -49,7 +49,7 @@ class TrainEye:
     loso_steps: int = 2500
     """Shorter, for six trainings: figures of unseen people are those of a third of the training."""
     pool: int = 16384
-    renew_every: int = 4
+    renew_every: int = 6
     """Steps between two batches of new pictures for the pool."""
     batch: int = 64
     learning_rate: float = 4e-3
@@ -61,20 +61,14 @@ class TrainEye:
     """Share of the steps after which wrong labels are dropped."""
     sure: float = 0.7
     """Probability from which the network's word is taken against a label."""
-    even: bool = False
+    even: bool = True
     """Every person counts the same in a batch, not by the root of their pictures."""
-    lenient: bool = False
+    lenient: bool = True
     """Confidence is taught on `models.eye_left_out.right`, not on a quarter of the label's radius and axes
     within 1.4: labels that are too small then teach less doubt."""
     renders: Renders = field(default_factory=Renders)
     augment: Augment = field(default_factory=Augment)
     net: EyeNetConfig = field(default_factory=EyeNetConfig)
-
-
-def candidate() -> TrainEye:
-    """The next recipe, measured on people left out (card) and not shipped yet."""
-    augment = Augment(pale_p=0.3, wide_glint_p=0.15)
-    return TrainEye(even=True, lenient=True, renew_every=6, augment=augment)
 
 
 def losses(out: dict[str, Tensor], batch: Batch, lenient: bool = False) -> dict[str, Tensor]:
@@ -261,7 +255,6 @@ def by_person(data: EyeSet, where: Tensor) -> dict[str, int]:
     "between processes.",
 )
 @click.option("--lateral-inhibition", is_flag=True, help="The ablation with that layer.")
-@click.option("--candidate", "next_recipe", is_flag=True, help="The recipe of `candidate`.")
 def main(
     data: Path | None,
     out: Path,
@@ -269,11 +262,10 @@ def main(
     loso_steps: int | None,
     left_out: tuple[str, ...],
     lateral_inhibition: bool,
-    next_recipe: bool,
 ) -> None:
     torch.set_num_threads(1)
     net_config = EyeNetConfig(lateral_inhibition=lateral_inhibition)
-    settings = dataclasses.replace(candidate() if next_recipe else TrainEye(), net=net_config)
+    settings = TrainEye(net=net_config)
     if steps is not None:
         settings = dataclasses.replace(settings, steps=steps)
     if loso_steps is not None:
@@ -294,6 +286,8 @@ def main(
         figures |= tables(parts, people)
         print(json.dumps(figures), flush=True)
         out.with_suffix(".loso.json").write_text(json.dumps(figures, indent=1))
+        if isinstance(figures["loso_steps"], int):  # left out in another process, maybe
+            settings = dataclasses.replace(settings, loso_steps=figures["loso_steps"])
     if settings.steps == 0:
         return
     wrong = contradicted(people, parts)

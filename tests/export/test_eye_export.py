@@ -79,6 +79,18 @@ def test_the_command_writes_weights_and_card(folder, tmp_path, monkeypatch):
     assert sum(n.op_type == "QuantizeLinear" for n in int8.graph.node) > 5
 
 
+def test_tables_that_are_not_measured_anew_stay_in_the_card(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_eye, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(export_eye, "CARD", tmp_path / "eye.md")
+    old = f"# eye\n\n## {export_eye.ABLATIONS}\n\n| plain | 1 |\n\n## Gone\n\nold\n"
+    (tmp_path / "eye.md").write_text(old)
+    arguments = ["--checkpoint", str(folder / "eye.pt"), "--data", str(folder)]
+    CliRunner().invoke(export_eye.main, arguments, catch_exceptions=False)
+    card = (tmp_path / "eye.md").read_text()
+    assert card.endswith(f"## {export_eye.ABLATIONS}\n\n| plain | 1 |\n")
+    assert "Gone" not in card
+
+
 def test_figures_of_people_left_out_go_into_a_card_that_is_otherwise_kept(tmp_path, monkeypatch):
     card = tmp_path / "eye.md"
     card.write_text(
@@ -97,25 +109,6 @@ def test_figures_of_people_left_out_go_into_a_card_that_is_otherwise_kept(tmp_pa
     text = card.read_text()
     assert "old" not in text and text.count("(7 steps each)") == 2
     assert "| 0.2, mean | 0.9 |" in text and text.endswith("## Other\n\nstays\n")
-
-
-def test_the_candidate_has_sections_of_its_own(tmp_path, monkeypatch):
-    card = tmp_path / "eye.md"
-    card.write_text("# eye\n\n## Each person left out in turn (9 steps each)\n\nold\n")
-    monkeypatch.setattr(export_eye, "CARD", card)
-    found = {
-        "loso_steps": 7,
-        "loso": {"mean": {"n": 1}},
-        "gates": {"0.2, mean": {"within_5px": 0.9}},
-        "confidence": {"1": {"n": 5, "stated": 0.25}},
-    }
-    (tmp_path / "c.loso.json").write_text(json.dumps(found))
-    for _ in range(2):
-        done = CliRunner().invoke(export_eye.main, ["--candidate", str(tmp_path / "c.loso.json")])
-        assert done.exit_code == 0, done.output
-    text = card.read_text()
-    assert "old" in text and text.count("## Candidate recipe") == 3
-    assert "| 1 | 5 | 0.25 |" in text
 
 
 def test_what_ships_is_within_its_budget():

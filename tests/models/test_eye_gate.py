@@ -38,6 +38,13 @@ def test_the_gate_parts_open_from_closed_and_the_stricter_of_equals_is_taken():
     assert choose([person([0.9], [])]) == GATES[-1]
 
 
+def test_a_gate_that_costs_open_eyes_their_aim_is_not_taken():
+    many = [0.9] * 97 + [0.55] * 3
+    assert choose([person(many, [0.55])]) == 0.5, "0.6 parts them, but loses three of a hundred"
+    assert choose([person(many, [0.55] * 20 + [0.45] * 10)]) == 0.5
+    assert choose([person([0.9, 0.04], [0.45])]) == 0.7, "where none meets the aim, all are asked"
+
+
 def test_nobody_is_scored_at_a_gate_chosen_on_them():
     rows = table({"a": person([0.9, 0.65], [0.0]), "b": person([0.35, 0.9], [0.25])})
     assert rows["chosen over all"] == 0.3

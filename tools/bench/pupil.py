@@ -57,7 +57,7 @@ def command(data: Path | None, model: Path, paced_s: float, limit: int, as_json:
     \b
     open eye    label shows a pupil and does not say blink
     closed eye  label shows no pupil and says blink (or, without blink labels, shows no pupil)
-    reported    openness of at least a half and confidence of at least a fifth (PupilGate)
+    reported    openness and confidence of at least a half each (PupilGate)
     n               pictures
     median_px       centre error on open eyes with a reported pupil
     within_5px      share of open eyes with a pupil reported within 5 px; a miss is a failure
