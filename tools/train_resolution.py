@@ -20,6 +20,7 @@ from device.spool import atomic_write
 from device.types import SceneFrame
 from models.resolution_clips import SHORTEST, VIDEOS, Clip, clip_paths, read_clip
 from models.resolution_compare import curves, summary
+from models.resolution_rules import WEIGHTS
 from models.resolution_set import PolicySet, read_set
 from models.resolution_table import Table, TableBuilder
 from models.resolution_world import Costs
@@ -116,6 +117,10 @@ def judged(chosen: PolicySet, judge: Sequence[Table], costs: Costs) -> dict[str,
             quality: {name: row[name] for name in ("fixed", "trigger", "learned", "oracle")}
             for quality, row in at.items()
         },
+        "curve": {
+            name: [[energy / costs.full_ms, q] for energy, q in figures["curves"][name]]
+            for name in ("trigger", "learned")
+        },
         "actions": figures["policies"]["learned"]["actions"],
     }
 
@@ -132,7 +137,17 @@ def card(result: dict[str, Any]) -> str:
         f"| {quality} | " + " | ".join(f"{row[name]:.3f}" for name in names) + " |"
         for quality, row in result["share_at_quality"].items()
     ]
-    return "\n\n".join(lines) + "\n" + "\n".join(rows) + "\n"
+    levels = zip(WEIGHTS, result["curve"]["trigger"], result["curve"]["learned"], strict=True)
+    curve = [
+        "The curve, by the weight of energy:",
+        "| weight | trigger: energy | quality | learned: energy | quality |\n|---|---|---|---|---|",
+    ]
+    points = [
+        f"| {weight:g} | " + " | ".join(f"{v:.3f}" for v in (*old, *new)) + " |"
+        for weight, old, new in levels
+    ]
+    table = "\n\n".join(lines) + "\n" + "\n".join(rows)
+    return table + "\n\n" + "\n\n".join(curve) + "\n" + "\n".join(points) + "\n"
 
 
 def split(tables: Sequence[Table], seed: int) -> tuple[list[Table], list[Table]]:

@@ -99,6 +99,9 @@ def test_a_policy_of_ones_own_is_installed_only_if_it_beats_the_fallback(
     at = result["share_at_quality"]["0.95"]
     assert result["installed"] == (at["learned"] < at["trigger"])
     assert (home / "resolution.onnx").exists() == result["installed"]
+    assert [len(result["curve"][name]) for name in ("trigger", "learned")] == [9, 9]
+    card = train_resolution.card(result)  # what is installed beside it
+    assert f"| 0.5 | {result['curve']['trigger'][4][0]:.3f} |" in card
     assert result["clips"] == {"trained": 3, "held_out": 1}
 
 
