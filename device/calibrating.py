@@ -31,6 +31,9 @@ from device.gaze_map import Floats
 from device.recentre import DRIFT_DEG, Habit
 from device.types import Gaze
 
+LOOK_DEG = 1.0
+"""Further than this from where it rested, gaze looks at another place."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matched:
@@ -214,10 +217,31 @@ def _hold_out(
     known = np.isfinite(off)
     # Median of a Rayleigh distribution: sigma * sqrt(2 ln 2).
     scale = float(np.median(off[known] / fused[known, 2]) / np.sqrt(2 * np.log(2)))
-    scale = min(max(scale, 0.25), 4.0)
+    scale = min(max(scale, _least_scale(looks(matched.gaze))), 4.0)
     near = 1.0 - np.exp(-(NEAR_DEG**2) / (2.0 * (fused[:, 2] * scale) ** 2))
     good = known & (near >= USABLE)
     return HeldOut(errors, scale, _accuracy(off, good, fused[:, :2], matched))
+
+
+def looks(gaze: Floats) -> int:
+    """How many places in turn were looked at: one ends where the gaze (n, 2) leaves its mean by a degree."""
+    count, held, middle = 0, 0, np.zeros(2)
+    for angles in gaze:
+        if held and float(np.hypot(*(angles - middle))) <= LOOK_DEG:
+            held += 1
+            middle += (angles - middle) / held
+        else:
+            count, held, middle = count + 1, 1, angles.astype(np.float64)
+    return count
+
+
+def _least_scale(looked: int) -> float:
+    """A line has three unknowns along an axis: its predictions err so much more than its fit.
+
+    What is left out of a short calibration comes from the same seconds. It can show that errors are larger
+    than the experts' covariance has them, not that they are smaller.
+    """
+    return float(np.sqrt(1.0 + 3.0 / max(looked, 1)))
 
 
 def _accuracy(off: Floats, good: NDArray[np.bool_], fused: Floats, matched: Matched) -> Accuracy:

@@ -52,10 +52,11 @@ class EyeRecording:
     gazes: list[Gaze] = field(default_factory=list)
 
     def spans(self, which: str) -> list[Span]:
-        """`all`, `first-half`, `second-half` or `part:N` as intervals of time (end excluded).
+        """`all`, `first-half`, `second-half`, `part:N` or `A-Bs` as intervals of time (end excluded).
 
         Halves have equal numbers of eye frames that lie beside reference gaze; parts are the stretches of
-        reference gaze between pauses, counted from 1. Raises InputError for anything else.
+        reference gaze between pauses, counted from 1; seconds count from the first such frame.
+        Raises InputError for anything else.
         """
         parts = self.parts()
         everything = (0, max(end for _, end in parts) + 1)
@@ -70,13 +71,18 @@ class EyeRecording:
         beside = [o.t_ns for o in self.observations if any(a <= o.t_ns <= b for a, b in parts)]
         if not beside:
             raise InputError(f"{self.path}: no eye frame lies beside its reference gaze")
+        seconds = re.fullmatch(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)s", which)
+        if seconds:
+            start, end = (beside[0] + round(float(s) * 1e9) for s in seconds.groups())
+            return [(start, end)]
         middle = beside[len(beside) // 2]
         if which == "first-half":
             return [(0, middle)]
         if which == "second-half":
             return [(middle, everything[1])]
         raise InputError(
-            f"'{which}' is no part of a recording; use first-half, second-half, part:N or all"
+            f"'{which}' is no part of a recording; "
+            "use first-half, second-half, part:N, A-Bs (as 0-10s) or all"
         )
 
     def parts(self) -> list[Span]:
@@ -192,7 +198,11 @@ def calibrate(
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
 @click.option(
-    "--fit", "which", default="all", show_default=True, help="all, first-half, second-half, part:N."
+    "--fit",
+    "which",
+    default="all",
+    show_default=True,
+    help="all, first-half, second-half, part:N, A-Bs.",
 )
 @click.option("--markers", type=click.Path(path_type=Path), help="Markers looked at (JSON or CSV).")
 @json_option

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gaze_wearer import SIZE_PX, Wearer
 
-from device.calibrating import fit, pair
+from device.calibrating import fit, looks, pair
 from device.calibration import Calibration, to_text
 from device.errors import ConfigError, InputError, StorageError
 from device.eye_view import Camera, Instant, Observation
@@ -52,6 +52,22 @@ def test_the_accuracy_in_the_file_is_what_new_looks_show(fitted: Calibration) ->
     assert fitted.accuracy.median_deg == pytest.approx(np.median(off), rel=0.6)
     assert fitted.accuracy.usable > 0.95
     assert 0 < fitted.accuracy.precision_deg < 1.0
+
+
+def test_a_look_ends_where_the_gaze_leaves_its_place() -> None:
+    still = np.zeros((20, 2))
+    assert looks(still + np.random.default_rng(0).normal(0, 0.2, still.shape)) == 1
+    assert looks(np.concatenate([still, still + 3.0, still])) == 3
+    assert looks(np.zeros((0, 2))) == 0
+
+
+@pytest.mark.parametrize("looked", [3, 8])
+def test_a_short_calibration_does_not_claim_less_error_than_its_few_looks_allow(
+    looked: int,
+) -> None:
+    wearer = Wearer(seed=18, noise_px=0.05)
+    short = fit(*wearer.look(wearer.gaze_at(15 * looked)))
+    assert short.sigma_scale >= np.sqrt(1 + 3 / looked) - 1e-6
 
 
 def test_a_fifth_of_wrong_pupils_and_of_wrong_reference_does_not_turn_the_map() -> None:

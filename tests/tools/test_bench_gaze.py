@@ -14,7 +14,11 @@ from click.testing import CliRunner
 import tools.bench.gaze as bench
 from device.errors import InputError
 from device.eye_view import observe
+from device.model import load
+from device.pupil import PupilEstimator
+from device.pupil_track import PupilTracker
 from device.types import EyeFrame, Gaze, Pupil, SessionHeader, Value
+from tools.bench.gaze_drawn import drawn
 from tools.bench.gaze_page import write_page
 from tools.bench.page import END, begin
 from tools.calibrate import EyeRecording, as_gaze, calibrate, read, read_markers
@@ -89,10 +93,20 @@ def test_parts_and_halves_share_no_frame(recording: EyeRecording) -> None:
     assert abs(len(first) - len(second)) <= 2
     one, two = recording.parts()
     assert one[1] < two[0]
+    assert recording.spans("0.5-2s") == [(SECOND // 2, 2 * SECOND)]
     with pytest.raises(InputError, match="has no part 3; it has parts 1 to 2"):
         recording.spans("part:3")
     with pytest.raises(InputError, match="is no part of a recording"):
         recording.spans("last-third")
+
+
+def test_seconds_of_drawn_wearers_are_fitted_and_scored_apart() -> None:
+    estimator = PupilTracker(PupilEstimator(load("eye")))
+    wearer = drawn(5, estimator, 0.0, duration_s=12.0)
+    assert [g.t_ns for g in wearer.gazes] == sorted({o.t_ns for o in wearer.observations})
+    run = bench.judged(wearer, estimator, "0-8s", "8-12s")
+    assert len(run.off) == len(run.confidence) == len(run.truth) == 240
+    assert np.median(run.off) < 2.0
 
 
 def test_recordings_without_gaze_or_eyes_are_refused() -> None:

@@ -12,6 +12,7 @@ peer        pupil-detectors 2D (where installed), both pupil centres, least squa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,20 @@ def angle_deg(a: Floats, b: Floats) -> Floats:
     return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0)))))
 
 
-def score(
-    recording: EyeRecording, estimator: Estimator, fit_on: str, score_on: str
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Our gaze at the n moments of the scored part that have reference gaze."""
+
+    fitted: Calibration
+    off: Floats
+    """(n,) degrees between our line of sight and the reference's."""
+    confidence: Floats
+    """(n,)"""
+    truth: Floats
+    """(n, 2) degrees"""
+
+
+def judged(recording: EyeRecording, estimator: Estimator, fit_on: str, score_on: str) -> Judged:
     """Fit on one part, run the stage as it ships over another, compare with the reference there."""
     fitted = calibrate(recording, fit_on, eye_model_sha256=model_sha256(estimator))
     observations, reference = recording.within(recording.spans(score_on))
@@ -53,10 +65,18 @@ def score(
     ours += [g for g in stage.finish(0) if isinstance(g, Gaze)]
     t_ns = np.array([g.t_ns for g in ours], np.int64)
     truth, known = reference_at(t_ns, reference, f"{recording.path} ({score_on})")
-    _, fitted_on = recording.within(recording.spans(fit_on))
     angles = np.array([[g.azimuth_deg, g.elevation_deg] for g in ours])[known]
     confidence = np.array([g.confidence for g in ours])[known]
-    off = angle_deg(angles, truth)
+    return Judged(fitted, angle_deg(angles, truth), confidence, truth)
+
+
+def score(
+    recording: EyeRecording, estimator: Estimator, fit_on: str, score_on: str
+) -> dict[str, Any]:
+    """`judged` in figures."""
+    run = judged(recording, estimator, fit_on, score_on)
+    off, confidence, truth = run.off, run.confidence, run.truth
+    _, fitted_on = recording.within(recording.spans(fit_on))
     usable = confidence >= USABLE
     middle = np.nanmedian([[g.azimuth_deg, g.elevation_deg] for g in fitted_on], axis=0)
     errors = off[usable] if usable.any() else np.array([np.nan])
@@ -71,7 +91,7 @@ def score(
         "all_p95_deg": float(np.quantile(off, 0.95)),
         "fit": fit_on,
         "score": score_on,
-        "held_out_in_fit": _accuracy(fitted),
+        "held_out_in_fit": _accuracy(run.fitted),
         "confidence": bins(confidence, off),
     }
 
@@ -192,7 +212,7 @@ def peer_or_none() -> Peer | None:
     "fit_on",
     default="first-half",
     show_default=True,
-    help="first-half, second-half, part:N.",
+    help="first-half, second-half, part:N, A-Bs.",
 )
 @click.option(
     "--score", "score_on", default="second-half", show_default=True, help="The same, for scoring."
@@ -200,7 +220,8 @@ def peer_or_none() -> Peer | None:
 @click.option(
     "--page",
     type=click.Path(path_type=Path),
-    help="Fit on each part, score on each other, and write the tables of this page anew.",
+    help="Fit on each part, score on each other, and on drawn wearers for lengths of calibration; "
+    "write the tables of this page anew.",
 )
 @json_option
 def command(recording: Path, fit_on: str, score_on: str, page: Path | None, as_json: bool) -> None:
@@ -224,5 +245,5 @@ def command(recording: Path, fit_on: str, score_on: str, page: Path | None, as_j
     if page is not None:
         from tools.bench.gaze_page import write_page
 
-        write_page(lambda a, b: measure(found, estimator, peer, a, b), found, page)
+        write_page(lambda a, b: measure(found, estimator, peer, a, b), found, page, estimator)
     emit(result, as_json=as_json, title="Gaze against the recording's own")

@@ -7,21 +7,27 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+from device.stages.gaze import Estimator
+from tools.bench.gaze_drawn import lengths
 from tools.bench.page import check, table, two, write
 from tools.calibrate import EyeRecording
 
 Measure = Callable[[str, str], dict[str, Any]]
 
 
-def write_page(measure: Measure, recording: EyeRecording, page: Path) -> None:
+def write_page(
+    measure: Measure, recording: EyeRecording, page: Path, estimator: Estimator | None = None
+) -> None:
     """Every part with eye video against every other, then first half against second half.
 
-    `measure(fit, score)` is one run of the bench. Raises InputError where the page has no marks.
+    `measure(fit, score)` is one run of the bench; with an `estimator` follow drawn wearers
+    (`tools.bench.gaze_drawn`). Raises InputError where the page has no marks.
     """
     check(page, "gaze")
     runs = [*permutations(parts_with_eyes(recording), 2), ("first-half", "second-half")]
     results = [measure(fit_on, score_on) for fit_on, score_on in runs]
-    write(page, "gaze", [_against_peer(results), _confidence(results)])
+    drawn = [lengths(estimator)] if estimator else []
+    write(page, "gaze", [_against_peer(results), _confidence(results), *drawn])
 
 
 def parts_with_eyes(recording: EyeRecording) -> list[str]:
