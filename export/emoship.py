@@ -120,7 +120,7 @@ def spec(graph: onnx.ModelProto, saved: dict[str, Any], figures: dict[str, Any])
     length = saved["config"]["vector"]
     return ModelSpec(
         name="emoship",
-        version="1.2.0",
+        version="1.3.0",
         inputs=(
             TensorSpec(
                 name="vector", shape=(1, length), dtype="float32", meaning="of the eye network"

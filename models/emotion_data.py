@@ -1,9 +1,11 @@
 """Expression data: whole faces with labels, and the eye crops that the glasses' network may see.
 
 No near-infrared eye-emotion data can be had; eyes are cut from visible-light faces, turned to grey and
-degraded towards an eye camera. Faces are aligned at the source, so the crop is a fixed box around the mean
-position of each eye (`emo_lfw_expressions_dev` and `emo_fer2013_dev`, ORIGIN.md), brow included, because
-an eye camera on a frame sees the brow's lower edge and expression lives there.
+degraded towards an eye camera. That camera is aimed at its eye, sits at one distance of it and turns with the
+head; so the eyes of each face are found (face-api's landmarks, MIT licence, `export.eye_places`) and cut out
+upright, at one size in distances between the eyes, brow included, because an eye camera on a frame sees the
+brow's lower edge and expression lives there. Where what is found cannot be a pair of eyes, the crop is a box
+around the mean position of each eye (`emo_lfw_expressions_dev` and `emo_fer2013_dev`, ORIGIN.md).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
+from device.model import Model
 from device.types import EMOTIONS
 
 SIDE_PX = 64
@@ -39,6 +42,16 @@ class EyeBoxes:
     right_x: float
     y: float
     side: float
+
+
+PLACES = Path(__file__).parent / "places" / "eye_places.onnx"
+CROP_SIDE = 1.08
+"""Of a crop, in distances between the eyes: what the fixed boxes have too."""
+ABOVE = 0.08
+"""The middle of a crop lies so far above the eye, in its sides: the brow is to be in it."""
+LEAST_APART, MOST_APART = 0.2, 0.55
+"""Distance of two eyes in a face that fills its picture, in the picture's sides."""
+MOST_TILTED_DEG = 45.0
 
 
 LFW = EyeBoxes(left_x=84 / 256, right_x=172 / 256, y=92 / 256, side=96 / 256)
@@ -149,25 +162,45 @@ def never_seen(data: Expressions, split: Path = SPLIT) -> Expressions:
     return data.take(np.array([person_hash(p) not in seen for p in data.people]))
 
 
-def eye_crops(face: NDArray[np.uint8], boxes: EyeBoxes) -> NDArray[np.uint8]:
-    """(2, 64, 64): both eyes of an aligned face, the image-right one mirrored."""
+def eye_crops(
+    face: NDArray[np.uint8], boxes: EyeBoxes, eyes: NDArray[np.float32] | None = None
+) -> NDArray[np.uint8]:
+    """(2, 64, 64): both eyes of a face, upright, the image-right one mirrored.
+
+    `eyes` (2, 2): where they were found, in fractions of the side; where that cannot be, or without it,
+    `boxes` holds.
+    """
     side = face.shape[0]
+    centres = np.array([[boxes.left_x, boxes.y], [boxes.right_x, boxes.y]])
+    size, turn = boxes.side, 0.0
+    if eyes is not None and _plausible(eyes):
+        across = (eyes[1] - eyes[0]).astype(float)
+        size, turn = CROP_SIDE * float(np.hypot(*across)), float(np.arctan2(across[1], across[0]))
+        centres = eyes + ABOVE * size * np.array([np.sin(turn), -np.cos(turn)])
+    scale = SIDE_PX / (size * side)
+    linear = scale * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     crops = []
-    for x in (boxes.left_x, boxes.right_x):
-        half = boxes.side * side / 2
-        scale = SIDE_PX / (2 * half)
-        matrix = np.array([[scale, 0, -(x * side - half) * scale], [0, scale, 0]])
-        matrix[1, 2] = -(boxes.y * side - half) * scale
+    for centre in centres:
+        shift = np.full(2, SIDE_PX / 2) - linear @ (centre * side)
         crops.append(
             cv2.warpAffine(
                 face,
-                matrix,
+                np.column_stack([linear, shift]),
                 (SIDE_PX, SIDE_PX),
                 flags=cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR,
                 borderMode=cv2.BORDER_REPLICATE,
             )
         )
     return np.stack([crops[0], crops[1][:, ::-1]]).astype(np.uint8)
+
+
+def _plausible(eyes: NDArray[np.float32]) -> bool:
+    """Whether two places may be the eyes of a face that fills its picture."""
+    (dx, dy), tilt = eyes[1] - eyes[0], np.tan(np.radians(MOST_TILTED_DEG))
+    inside = np.isfinite(eyes).all() and (eyes > 0).all() and (eyes < 1).all()
+    return bool(
+        inside and LEAST_APART <= np.hypot(dx, dy) <= MOST_APART and dx > 0 and abs(dy) < tilt * dx
+    )
 
 
 def _label(name: str, where: str) -> int:
@@ -185,10 +218,13 @@ def _expressions(
     *,
     has_identities: bool,
 ) -> Expressions:
+    small = np.stack([cv2.resize(f, (112, 112), interpolation=cv2.INTER_AREA) for f in faces])
+    finder = Model(PLACES)
+    eyes = [finder.run(faces=face[None])["eyes"][0] for face in small]
     return Expressions(
-        eyes=np.stack([eye_crops(face, boxes) for face in faces]),
+        eyes=np.stack([eye_crops(f, boxes, e) for f, e in zip(faces, eyes, strict=True)]),
         labels=np.array(labels),
         people=tuple(people),
-        faces=np.stack([cv2.resize(f, (112, 112), interpolation=cv2.INTER_AREA) for f in faces]),
+        faces=small,
         has_identities=has_identities,
     )
