@@ -147,7 +147,7 @@ def stages(
         *eyes,  # EyeFrame, Pupil -> EmotionEstimate of the eyes alone
         WakeStage(settings.wake),  # -> WakeChange, CameraRequest, MomentStart, MomentEnd
         *resolution,  # SceneFrame -> ResolutionDecision
-        TagStage(models["detector"], models["backbone"], tag, carried),  # -> Tags
+        TagStage(models["detector"], models["backbone"], tag, carried, header.scene),  # -> Tags
         *fusion,  # EmotionEstimate, Tags -> EmotionEstimate with the view's part
         *(() if header.brings_packets else (encode,)),  # SceneFrame -> ScenePacket
         CaptureStage(header.session_id, header.scene, context, settings.capture),  # -> Moment

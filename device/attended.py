@@ -1,9 +1,9 @@
 """Which part of the scene is meant: the attention network's rough place against the detector's boxes.
 
 The network knows where the eyes were, not where things end; the detector knows where things end, not which is
-meant. Of the boxes around the middle of the place, named or not, the one that is most like it is taken. Two
-things that reach into each other, such as a rider and his horse, may be meant as one. Where nothing fits, the
-place itself stands.
+meant. Of the boxes around the middle of the place or around the gaze, named or not, the one that is most like
+the place is taken. Two things that reach into each other, such as a rider and his horse, may be meant as one.
+Where nothing fits, the place itself stands.
 
 The rule's numbers were chosen by `python -m tools.tune_region emulator:9200 composites`, on seeds and
 pictures that no network was trained on.
@@ -11,6 +11,7 @@ pictures that no network was trained on.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,22 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.detection import Detection, corners, overlaps
-from device.types import Region
+from device.geometry import in_frame
+from device.types import Gaze, Region, SceneGeometry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchRule:
     """How like the attended place a box must be."""
 
-    power: float = 0.5
+    power: float = 1.0
     """A box's worth is its overlap with the place times its probability to this power."""
-    least: float = 0.05
+    least: float = 0.02
     """A box worth less is not meant."""
     unions: bool = True
     """Whether two things may be meant as one."""
 
 
 RULE = MatchRule()
+GAZE_NS = 150_000_000
+"""The gaze is the median of so long: about a short fixation, nine samples at 60 Hz."""
+GAZE_CONFIDENCE = 0.3
 TOGETHER = (0.05, 0.8)
 """Share of the smaller of two things of different names that lies in the other, for both to be meant as one:
 below they only touch, above one is on, or part of, the other."""
@@ -41,14 +46,52 @@ SAME_IOU = 0.5
 """A named thing that overlaps the attended region so much gives it its name."""
 
 
+class RecentGaze:
+    """Where the eyes are in the scene, a median against their noise; constant memory."""
+
+    def __init__(self, geometry: SceneGeometry) -> None:
+        self._geometry = geometry
+        self._places: deque[tuple[int, float, float]] = deque()
+
+    def push(self, value: Gaze) -> None:
+        """Take one sample; an eye that is lost has none."""
+        self._forget(value.t_ns)
+        if value.confidence >= GAZE_CONFIDENCE:
+            x, y = in_frame(self._geometry, value.azimuth_deg, value.elevation_deg)
+            if np.isfinite(x) and np.isfinite(y):
+                self._places.append((value.t_ns, float(x), float(y)))
+
+    def at(self, t_ns: int) -> tuple[float, float] | None:
+        """(x, y) in fractions of the frame; None where the eyes have not been seen lately."""
+        self._forget(t_ns)
+        if not self._places:
+            return None
+        x, y = np.median(np.array(self._places)[:, 1:], axis=0)
+        return float(x), float(y)
+
+    def _forget(self, t_ns: int) -> None:
+        while self._places and self._places[0][0] < t_ns - GAZE_NS:
+            self._places.popleft()
+
+
 def attended_region(
-    found: Sequence[Detection], place: Region, near: float, rule: MatchRule = RULE
+    found: Sequence[Detection],
+    place: Region,
+    near: float,
+    rule: MatchRule = RULE,
+    gaze: tuple[float, float] | None = None,
 ) -> tuple[Region, tuple[int, ...]]:
     """The attended region, and which of `found` it is made of; `place` and nothing where none fits.
 
-    `near`: how far outside a box, as a share of the frame, the middle of the place may lie.
+    `near`: how far outside a box, as a share of the frame, the middle of the place, or the gaze (in fractions
+    of the frame), may lie.
     """
-    holds = around(found, place, near)
+    middle = _middle(place)
+    holds = [
+        i
+        for i, d in enumerate(found)
+        if _holds(d, middle, near) or (gaze is not None and _holds(d, gaze, near))
+    ]
     if not holds:
         return place, ()
     boxes = np.array([corners(d.region) for d in found])
@@ -66,14 +109,18 @@ def attended_region(
 
 
 def attended_names(
-    found: Sequence[Detection], named: int, place: Region, near: float
+    found: Sequence[Detection],
+    named: int,
+    place: Region,
+    near: float,
+    gaze: tuple[float, float] | None = None,
 ) -> tuple[Region, tuple[int, ...]]:
     """The attended region, and which of the first `named` of `found` give it their names.
 
     A box too doubtful for a name may be the region; a thing with a name that is nearly the same box names it.
     Where no box fits, the thing around the middle of the place that fits best gives its name, not its box.
     """
-    region, parts = attended_region(found, place, near)
+    region, parts = attended_region(found, place, near, gaze=gaze)
     names = tuple(i for i in parts if i < named)
     if names:
         return region, names
@@ -91,13 +138,18 @@ def attended_names(
 
 def around(found: Sequence[Detection], place: Region, near: float) -> list[int]:
     """Those of `found` whose box holds the middle of a place, give or take `near`."""
-    x, y = (place.left + place.right) / 2, (place.top + place.bottom) / 2
-    return [
-        i
-        for i, d in enumerate(found)
-        if d.region.left - near <= x <= d.region.right + near
-        and d.region.top - near <= y <= d.region.bottom + near
-    ]
+    middle = _middle(place)
+    return [i for i, d in enumerate(found) if _holds(d, middle, near)]
+
+
+def _middle(place: Region) -> tuple[float, float]:
+    return (place.left + place.right) / 2, (place.top + place.bottom) / 2
+
+
+def _holds(thing: Detection, point: tuple[float, float], near: float) -> bool:
+    x, y = point
+    box = thing.region
+    return box.left - near <= x <= box.right + near and box.top - near <= y <= box.bottom + near
 
 
 def _partners(i: int, boxes: NDArray[np.float32]) -> list[int]:

@@ -1,9 +1,10 @@
 """`python -m tools.tune_region DATA[@MODEL] ...`: how attended place and detector's boxes are matched.
 
 Every session runs through the glasses' loop once; at estimates in an open moment while a thing was attended
-its box, the network's region and the detector's boxes at 320 px are kept. Then every rule of a grid chooses
-again (`device.attended`). Printed are, for each kind of session, mean IoU and share of right objects (an IoU
-of at least 0.5): of the network alone, then of the best rules. Give data no network was trained on.
+its box, the network's region, the gaze and the detector's boxes at 320 px are kept. Then every rule of a grid
+chooses again (`device.attended`), with and without the gaze. Printed are, for each kind of session, mean IoU
+and share of right objects (an IoU of at least 0.5): of the network alone, then of the best rules. Give data
+no network was trained on.
 """
 
 from __future__ import annotations
@@ -15,40 +16,57 @@ from pathlib import Path
 
 import numpy as np
 
-from device.attended import MatchRule, attended_region
+from device.attended import MatchRule, RecentGaze, attended_region
 from device.detection import Detection, Detector, corners
 from device.model import Model, load
 from device.stages.attention import AttentionSettings
 from device.stages.tag import MOST_BOXES, TagSettings
 from device.stages.wake import WakeSettings
-from device.types import Attention, MomentEnd, MomentStart, Region, SceneFrame, Value
+from device.types import Attention, Gaze, MomentEnd, MomentStart, Region, SceneFrame, Value
 from tools.attention_regions import box_iou, mean, share_right
 from tools.attention_truth import Box, Trial
 from tools.bench.attention import sessions, watch
 
 GRID = {
     "from": (0.1, 0.2, 0.4),
-    "power": (0.25, 0.5, 1.0),
-    "least": (0.0, 0.05, 0.2),
+    "power": (0.25, 0.5, 1.0, 1.5),
+    "least": (0.0, 0.01, 0.02, 0.05),
     "unions": (False, True),
+    "gaze": (False, True),
 }
 EVERY = 6
 """So many-th estimates are kept: neighbours are nearly the same."""
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a rule chooses from, and the truth."""
+
+    found: list[Detection]
+    place: Region
+    """The network's."""
+    gaze: tuple[float, float] | None
+    box: Box
+
+
 @dataclass
 class Keep:
-    """A sink: (boxes, place, truth) of the estimates that count."""
+    """A sink: the estimates that count."""
 
     trial: Trial
     detector: Detector
-    rows: list[tuple[list[Detection], Region, Box]] = field(default_factory=list)
+    rows: list[Estimate] = field(default_factory=list)
     _frame: SceneFrame | None = None
     _open: bool = False
     _number: int = 0
 
+    def __post_init__(self) -> None:
+        self._gaze = RecentGaze(self.trial.geometry)
+
     def __call__(self, value: Value) -> None:
         match value:
+            case Gaze():
+                self._gaze.push(value)
             case SceneFrame():
                 self._frame = value
             case MomentStart():
@@ -63,10 +81,10 @@ class Keep:
                 self._number += 1
                 if self._number % EVERY == 0:
                     found = self.detector.detect(self._frame.pixels)
-                    self.rows.append((found, value.region, box))
+                    self.rows.append(Estimate(found, value.region, self._gaze.at(value.t_ns), box))
 
 
-def kept(data: str, model: Model) -> list[tuple[list[Detection], Region, Box]]:
+def kept(data: str, model: Model) -> list[Estimate]:
     """The estimates of all sessions of a kind."""
     detector = Detector(load("detector"), min_probability=GRID["from"][0], max_count=MOST_BOXES)
     rows = []
@@ -78,13 +96,15 @@ def kept(data: str, model: Model) -> list[tuple[list[Detection], Region, Box]]:
 
 
 def chosen(
-    rows: list[tuple[list[Detection], Region, Box]], rule: MatchRule, from_probability: float
+    rows: list[Estimate], rule: MatchRule, from_probability: float, with_gaze: bool
 ) -> list[float]:
     """IoU of what a rule chooses of the boxes from a probability on, estimate by estimate."""
     near, ious = TagSettings().near, []
-    for found, place, box in rows:
-        likely = [d for d in found if d.probability >= from_probability]
-        ious.append(box_iou(corners(attended_region(likely, place, near, rule)[0]), box))
+    for row in rows:
+        likely = [d for d in row.found if d.probability >= from_probability]
+        gaze = row.gaze if with_gaze else None
+        region, _ = attended_region(likely, row.place, near, rule, gaze)
+        ious.append(box_iou(corners(region), row.box))
     return ious
 
 
@@ -93,15 +113,15 @@ def main() -> None:
     for entry in sys.argv[1:]:
         data, _, path = entry.partition("@")
         everything[data] = kept(data, Model(Path(path)) if path else load("attention"))
-        ious = [box_iou(corners(place), box) for _, place, box in everything[data]]
+        ious = [box_iou(corners(row.place), row.box) for row in everything[data]]
         print(
             f"{data}: {len(ious)} estimates, network alone {mean(ious):.3f} {share_right(ious):.3f}"
         )
     lines = []
     for values in itertools.product(*GRID.values()):
-        from_probability, power, least, unions = values
+        from_probability, power, least, unions, gaze = values
         rule = MatchRule(power=power, least=least, unions=bool(unions))
-        ious = [chosen(rows, rule, from_probability) for rows in everything.values()]
+        ious = [chosen(rows, rule, from_probability, bool(gaze)) for rows in everything.values()]
         told = "  ".join(f"{mean(v):.3f} {share_right(v):.3f}" for v in ious)
         right = float(np.mean([share_right(v) or 0.0 for v in ious]))
         lines.append((right, told, dict(zip(GRID, values, strict=True))))

@@ -14,18 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device.attended import attended_names
+from device.attended import RecentGaze, attended_names
 from device.backbone import Backbone, RegionView, thumbnail, unlike
 from device.carry import Carried
 from device.detection import SIZES_PX, Detection, Detector
 from device.model import Model
 from device.types import (
     Attention,
+    Gaze,
     MomentEnd,
     MomentStart,
     Region,
     ResolutionDecision,
     SceneFrame,
+    SceneGeometry,
     Tag,
     Tags,
     Value,
@@ -79,7 +81,7 @@ class TagStage:
     """Yields `Tags` for the scene frames it analyses or carries along."""
 
     name = "tag"
-    wants = (SceneFrame, Attention, ResolutionDecision, MomentStart, MomentEnd)
+    wants = (Gaze, SceneFrame, Attention, ResolutionDecision, MomentStart, MomentEnd)
 
     def __init__(
         self,
@@ -87,12 +89,17 @@ class TagStage:
         backbone: Model,
         settings: TagSettings | None = None,
         carried: Carried | None = None,
+        geometry: SceneGeometry | None = None,
     ) -> None:
-        """`carried` is shared with the resolution stage, whose decisions are then waited for."""
+        """`carried` is shared with the resolution stage, whose decisions are then waited for.
+
+        With the scene's `geometry` the gaze has a say in which region is the attended one.
+        """
         self._settings = settings or TagSettings()
         self._analysis = Analysis(detector, backbone, self._settings)
         self._controlled = carried is not None
         self._carried = carried or Carried()
+        self._gaze = None if geometry is None else RecentGaze(geometry)
         self._open = False
         self._analysed = 0  # in this moment
         self._region: Region | None = None
@@ -106,6 +113,9 @@ class TagStage:
         # A frame comes before what the stages above made of it: its decision, its attention. One that
         # gets neither is judged when the next one comes.
         match value:
+            case Gaze():
+                if self._gaze is not None:
+                    self._gaze.push(value)
             case SceneFrame():
                 yield from self._judge()
                 self._frame, self._waiting = value, True
@@ -182,7 +192,8 @@ class TagStage:
         self._analysed += 1
         # The region comes first: names and search live on it.
         before = self._last if every and self._analysed % every == 2 % every else None
-        found = self._analysis.find(frame, size_px, place)
+        gaze = None if self._gaze is None else self._gaze.at(frame.t_ns)
+        found = self._analysis.find(frame, size_px, place, gaze)
         if before is not None:
             self._last = self._analysis.whole(frame, found, before)
         else:
@@ -236,12 +247,18 @@ class Analysis:
         found = self.find(frame, size_px, place)
         return self.tags(frame, found, self.look(frame, found).view)
 
-    def find(self, frame: SceneFrame, size_px: int, place: Region) -> Found:
-        """The detector's part."""
+    def find(
+        self,
+        frame: SceneFrame,
+        size_px: int,
+        place: Region,
+        gaze: tuple[float, float] | None = None,
+    ) -> Found:
+        """The detector's part; `gaze` in fractions of the frame."""
         s = self._settings
         seen = self._detector.detect(frame.pixels, size_px)  # the most probable first
         named = min(MOST_THINGS, sum(d.probability >= s.min_probability for d in seen))
-        region, attended = attended_names(seen, named, place, s.near)
+        region, attended = attended_names(seen, named, place, s.near, gaze)
         return Found(seen[:named], attended, region)
 
     def look(self, frame: SceneFrame, found: Found, kept: Look | None = None) -> Look:

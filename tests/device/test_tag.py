@@ -6,15 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
-from device.attended import attended_names, attended_region
+from device.attended import GAZE_NS, RecentGaze, attended_names, attended_region
 from device.backbone import RegionView, crop, thumbnail, unlike
 from device.carry import Carried
 from device.detection import Detection
 from device.emulator.things import photograph
+from device.geometry import from_frame, pinhole
 from device.model import load
 from device.stages.tag import TagSettings, TagStage
 from device.types import (
     Attention,
+    Gaze,
     MomentEnd,
     MomentStart,
     Pixels,
@@ -128,6 +130,51 @@ def test_where_no_box_fits_the_place_itself_is_attended_and_the_thing_around_it_
     assert attended_names([TABLE, CUP], 2, spot, 0.0) == (spot, (0,))
 
 
+def test_a_thing_around_the_gaze_may_be_meant_though_the_middle_of_the_place_is_beside_it() -> None:
+    place = box(0.5, 0.4, 0.8, 0.6)
+    assert attended_region([CUP], place, 0.0) == (place, ())
+    assert attended_region([CUP], place, 0.0, gaze=(0.55, 0.5)) == (CUP.region, (0,))
+    assert attended_names([TABLE, CUP], 2, place, 0.0, (0.9, 0.1))[1] == (0,)
+
+
+GEOMETRY = pinhole(640, 480, 65.0)
+
+
+def gaze(t_ms: int, x: float, y: float, confidence: float = 1.0) -> Gaze:
+    azimuth, elevation = from_frame(GEOMETRY, x, y)
+    return Gaze(
+        t_ns=t_ms * MS,
+        azimuth_deg=float(azimuth),
+        elevation_deg=float(elevation),
+        confidence=confidence,
+    )
+
+
+def test_the_recent_gaze_is_a_median_without_lost_eyes_and_without_old_ones() -> None:
+    recent = RecentGaze(GEOMETRY)
+    assert recent.at(0) is None
+    for t_ms, x in ((0, 0.2), (100, 0.5), (120, 0.9), (140, 0.52)):
+        recent.push(gaze(t_ms, x, 0.4))
+    recent.push(gaze(150, 0.1, 0.1, confidence=0.1))
+    recent.push(gaze(155, float("nan"), 0.1))
+    assert recent.at(160 * MS) == pytest.approx((0.52, 0.4), abs=1e-6)
+    assert recent.at(140 * MS + GAZE_NS + 1) is None
+
+
+def test_the_gaze_has_a_say_in_what_is_kept() -> None:
+    """The network's place is beside the cat, where only doubtful boxes are; the eyes are on the cat."""
+    beside = box(0.02, 0.1, 0.42, 0.5)
+    regions = []
+    for seen in ((), (gaze(0, 0.45, 0.4),)):
+        tag = TagStage(load("detector"), load("backbone"), geometry=GEOMETRY)
+        frame = SceneFrame(t_ns=10 * MS, seq=0, pixels=scene())
+        start = MomentStart(t_ns=10 * MS, reason="attention")
+        (tags,) = push(tag, *seen, frame, attention(10, beside), start)
+        regions.append(tags.region)
+    assert regions[0].left < 0.2 and regions[0].right > 0.75
+    assert regions[1].left > 0.25 and regions[1].right < 0.7
+
+
 def test_things_that_reach_into_each_other_may_be_meant_as_one() -> None:
     rider = Detection("person", 0.8, box(0.4, 0.2, 0.6, 0.6))
     horse = Detection("horse", 0.7, box(0.3, 0.45, 0.7, 0.9))
@@ -141,7 +188,7 @@ def test_things_that_reach_into_each_other_may_be_meant_as_one() -> None:
 
 
 def test_a_box_without_a_name_may_be_attended_and_is_named_by_a_thing_that_is_nearly_it() -> None:
-    doubtful = Detection("bowl", 0.2, box(0.42, 0.4, 0.6, 0.6))
+    doubtful = Detection("bowl", 0.35, box(0.42, 0.4, 0.6, 0.6))
     place = box(0.42, 0.42, 0.6, 0.6)
     assert attended_names([TABLE, doubtful], 1, place, 0.0) == (doubtful.region, ())
     found = [Detection("cup", 0.5, box(0.4, 0.4, 0.66, 0.66)), doubtful]
