@@ -155,7 +155,7 @@ def record(  # type: ignore[no-untyped-def]
     thing: int,
     camera=None,
 ) -> None:
-    events, builder = EventsStage(), InputBuilder(geometry, AttentionSettings())
+    events, builder = EventsStage(), InputBuilder(geometry, AttentionSettings(early_ms=0.0))
     camera = camera or Camera(np.random.default_rng(seed))
     starts = np.array([a for a, _ in attended_ns] or [0])
     ends = np.array([b for _, b in attended_ns] or [0])

@@ -59,6 +59,7 @@ FUSED = {
 }
 """Searched one setting after the other, twice round; the eyes' tables are searched whole."""
 BEFORE = WakeSettings(
+    early_ms=0,
     dwell_ms=250,
     dismiss_probability=0.25,
     dismiss_ms=300,
@@ -75,7 +76,7 @@ BEFORE = WakeSettings(
 CHECKS = {
     "dismiss_ms": (100.0, 200.0),
     "linger_ms": (100.0, 200.0, 500.0),
-    "enter_probability": (0.5, 0.6),
+    "enter_probability": (0.5, 0.55, 0.6),
     "settled_probability": (0.4, 0.5),
     "leave_probability": (0.3, 0.4),
 }

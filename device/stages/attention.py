@@ -25,11 +25,24 @@ from device.attention_inputs import (
     Views,
     crops,
 )
+from device.early_movements import EarlyMovements
 from device.geometry import degrees_across, in_frame
 from device.model import Model
-from device.types import Attention, EyeMovement, Pixels, Region, SceneFrame, SceneGeometry, Value
+from device.types import (
+    Attention,
+    EyeMovement,
+    Gaze,
+    Pixels,
+    Region,
+    SceneFrame,
+    SceneGeometry,
+    Value,
+)
 
 CENTRE = (0.5, 0.5)
+LEARNT_DELAY_MS = 150.0
+"""How late the eye movements came in training. Where they come sooner, the network is given them as of so
+much later: what it sees is as old as it was, only the moment is sooner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +51,9 @@ class AttentionSettings:
     """Estimates a second; frames in between are passed over."""
     history_s: float = 2.0
     """How far back eye movements count."""
+    early_ms: float = 100.0
+    """Gaze is classified here so long after its light, not as late as the events stage does; 0: as that
+    does."""
     pause_ms: float = 500.0
     """A longer pause of scene frames begins the network's memory anew."""
     inputs: str = "both"
@@ -53,6 +69,8 @@ class AttentionSettings:
             raise ValueError("attention.eyes_share must be 0 to 1")
         if not self.rate_hz > 0 or not self.history_s > 0:
             raise ValueError("attention.rate_hz and attention.history_s must be above zero")
+        if self.early_ms and not 40 <= self.early_ms <= LEARNT_DELAY_MS:
+            raise ValueError(f"attention.early_ms must be 0, or 40 to {LEARNT_DELAY_MS:.0f}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +92,8 @@ class InputBuilder:
         self._settings = settings
         self._trail = Trail(settings.history_s)
         self._motion = SceneMotion(degrees_across(geometry), settings.history_s)
+        sooner_ms = LEARNT_DELAY_MS - settings.early_ms if settings.early_ms else 0.0
+        self._sooner_ns = round(sooner_ms * 1e6)
         self._last_ns: int | None = None
         self._due_ns = 0
 
@@ -93,7 +113,7 @@ class InputBuilder:
         self._last_ns = frame.t_ns
         self._due_ns = max(self._due_ns + period_ns, frame.t_ns)
         gaze = self._gaze(frame.t_ns)
-        eyes = self._trail.features(frame.t_ns)
+        eyes = self._trail.features(frame.t_ns + self._sooner_ns)
         scene = self._motion.features(frame.t_ns, frame.pixels, gaze)
         views = crops(frame.pixels, self._motion.motion, gaze)
         inputs = Inputs(views, np.concatenate([eyes, scene]), np.array(gaze, np.float32))
@@ -130,7 +150,7 @@ class AttentionStage:
     """Yields one `Attention` per analysed scene frame, with the frame's own time."""
 
     name = "attention"
-    wants: tuple[type, ...] = (SceneFrame, EyeMovement)
+    wants: tuple[type, ...] = (Gaze, SceneFrame, EyeMovement)
 
     def __init__(
         self, model: Model, geometry: SceneGeometry, settings: AttentionSettings | None = None
@@ -138,15 +158,21 @@ class AttentionStage:
         settings = settings or AttentionSettings()
         self._model = model
         self._inputs = InputBuilder(geometry, settings)
+        self._early = EarlyMovements(settings.early_ms) if settings.early_ms else None
         self._eyes_share = settings.eyes_share if settings.inputs == "both" else 0.0
         state = next(t for t in model.spec.inputs if t.name == "state")
         self._blank = np.zeros([d or 1 for d in state.shape], np.float32)
         self._state = self._blank
         self._eyes_state = self._blank
 
-    def step(self, value: SceneFrame | EyeMovement) -> Iterable[Value]:
+    def step(self, value: Gaze | SceneFrame | EyeMovement) -> Iterable[Value]:
         if isinstance(value, EyeMovement):
-            self._inputs.push(value)
+            if self._early is None:
+                self._inputs.push(value)
+            return
+        if isinstance(value, Gaze):
+            for movement in () if self._early is None else self._early.push(value):
+                self._inputs.push(movement)
             return
         due = self._inputs.frame(value)
         if due is None:

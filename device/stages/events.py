@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from device.early_movements import movement_of
 from device.eye_movements import EventSettings, EyeMovements, Labelled
 from device.types import (
     Blink,
-    EyeMovement,
     Fixation,
     Gaze,
     Movement,
@@ -65,17 +65,7 @@ class EventsStage:
                     out.append(closed)
                 run = self._open = Run(s)
             run.add(s)
-            out.append(
-                EyeMovement(
-                    t_ns=s.t_ns,
-                    movement=s.movement,
-                    since_ns=s.since_ns,
-                    azimuth_deg=s.x_deg,
-                    elevation_deg=s.y_deg,
-                    speed_deg_s=s.speed_deg_s,
-                    confidence=s.confidence,
-                )
-            )
+            out.append(movement_of(s))
         return out
 
 

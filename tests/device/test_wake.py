@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from device.stages.events import EventsStage
 from device.stages.wake import CAMERA, WakeSettings, WakeStage
 from device.types import (
     Attention,
@@ -14,6 +15,7 @@ from device.types import (
     DeviceEvent,
     EmotionEstimate,
     EyeMovement,
+    Gaze,
     MomentEnd,
     MomentStart,
     MomentSure,
@@ -26,6 +28,7 @@ from device.types import (
 
 MS = 1_000_000
 SETTINGS = WakeSettings(
+    early_ms=0,
     dwell_ms=200,
     same_place_deg=2.0,
     glance_ms=350,
@@ -108,6 +111,34 @@ def test_a_dwell_wakes_it_and_silence_lets_it_sleep():
     assert "200 ms" in asked.why and "1000" in slept.why
 
 
+def asked_ms(early_ms: float, policy: str = "fused") -> float:
+    """When the camera is first wanted on, where eyes that jump about come to rest after two seconds."""
+    rng = np.random.default_rng(3)
+    settings = replace(SETTINGS, early_ms=early_ms, policy=policy, eye_only_dwell_ms=200.0)
+    events, wake, now_ns = EventsStage(), WakeStage(settings), 0
+    for k in range(400):
+        now_ns = k * 10 * MS
+        away = (k // 15 % 2) * 12.0 + (k // 30 % 2) * 30.0 if k < 200 else 20.0
+        seen = Gaze(
+            t_ns=now_ns,
+            azimuth_deg=away + rng.normal(0, 0.1),
+            elevation_deg=rng.normal(0, 0.1),
+            confidence=1.0,
+        )
+        for value in (seen, *events.step(seen)):
+            if any(isinstance(made, CameraRequest) for made in wake.step(value)):
+                return now_ns / MS
+    return float("inf")
+
+
+def test_a_look_is_found_sooner_by_a_classifier_of_a_shorter_delay():
+    late, early, earlier = asked_ms(0), asked_ms(100), asked_ms(60)
+    assert 2330 <= late <= 2450
+    assert late - early == pytest.approx(50, abs=11)
+    assert late - earlier == pytest.approx(90, abs=11)
+    assert asked_ms(100, "eye_only") == asked_ms(0, "eye_only")  # what it opens is not asked about
+
+
 def test_a_clear_no_puts_the_camera_to_sleep_early():
     out = judge([*look(0, 1300), *(attention(t, 0.1) for t in range(300, 1300, 100))])
     assert states(out) == [WakeState.CHECKING, WakeState.WATCHING]
@@ -185,7 +216,7 @@ def test_hysteresis_holds_between_the_thresholds():
 
 
 def test_a_long_moment_is_split():
-    short = WakeSettings(max_moment_s=2.0, enter_ms=0, min_moment_ms=0)
+    short = WakeSettings(max_moment_s=2.0, enter_ms=0, min_moment_ms=0, early_ms=0)
     said = [attention(t, 0.95) for t in range(300, 7000, 100)]
     found = moments(judge([*look(0, 7000), *said], short))
     assert len(found) >= 3

@@ -29,7 +29,7 @@ from tools.attention_regions import (
     share_right,
 )
 from tools.attention_truth import trial_of
-from tools.tune_region import chosen
+from tools.tune_region import Estimate, chosen
 
 SIZE_PX = (200, 100)
 
@@ -122,7 +122,12 @@ def test_all_are_judged_on_frames_on_which_the_thing_is_attended_and_on_no_other
 def test_a_rule_is_tried_on_boxes_that_are_likely_enough():
     thing = Region(left=0.4, top=0.4, right=0.6, bottom=0.6)
     place = Region(left=0.45, top=0.45, right=0.6, bottom=0.6)
-    rows = [([Detection("cup", 0.3, thing)], place, np.array([0.4, 0.4, 0.6, 0.6]))]
-    assert chosen(rows, MatchRule(), 0.1) == pytest.approx([1.0], abs=1e-5)
-    assert chosen(rows, MatchRule(), 0.4) == pytest.approx([0.5625], abs=1e-5)
-    assert chosen(rows, MatchRule(least=0.4), 0.1) == pytest.approx([0.5625], abs=1e-5)
+    box = np.array([0.4, 0.4, 0.6, 0.6])
+    rows = [Estimate([Detection("cup", 0.3, thing)], place, None, box)]
+    assert chosen(rows, MatchRule(), 0.1, True) == pytest.approx([1.0], abs=1e-5)
+    assert chosen(rows, MatchRule(), 0.4, True) == pytest.approx([0.5625], abs=1e-5)
+    assert chosen(rows, MatchRule(least=0.4), 0.1, True) == pytest.approx([0.5625], abs=1e-5)
+    beside = Region(left=0.55, top=0.45, right=0.75, bottom=0.6)
+    rows = [Estimate([Detection("cup", 0.8, thing)], beside, (0.5, 0.5), box)]
+    assert chosen(rows, MatchRule(), 0.1, False)[0] < 0.5
+    assert chosen(rows, MatchRule(), 0.1, True) == pytest.approx([1.0], abs=1e-5)
