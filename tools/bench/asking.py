@@ -20,6 +20,7 @@ from export.eye_emotion import run
 from models.emotion_data import Expressions, never_seen, read_folder
 from server.asking import LEAST_DOUBT, MOST, Candidate, choose, doubt
 from tools.bench.asking_ensemble import Ensemble
+from tools.bench.page import card_option
 from tools.output import emit, json_option, progress
 
 DAYS, A_DAY, LATER = 14, 30, 300
@@ -64,7 +65,7 @@ Rule = Callable[[Day], list[int]]
     help="How many wearers are made up.",
 )
 @click.option("--seed", default=1, show_default=True)
-@click.option("--page", type=click.Path(path_type=Path), help="Write the figures into this card.")
+@card_option
 @json_option
 def command(data: Path, wearers: int, seed: int, page: Path | None, as_json: bool) -> None:
     """What corrections gain, and whether it matters which moments are asked about.

@@ -31,6 +31,7 @@ from models.emotion_data import Expressions, never_seen, read_folder
 from models.scores import spearman, uar, war
 from models.train_affect import cross_validated
 from tools.bench.affect import run as run_affect
+from tools.bench.page import card_option
 from tools.output import emit, json_option, progress
 
 DEGREES = (0.0, 0.25, 0.5, 0.75, 0.8, 1.0)
@@ -56,7 +57,7 @@ Floats = NDArray[np.float32]
     show_default=True,
     help="Share of pairs whose view agrees with the feeling.",
 )
-@click.option("--page", type=click.Path(path_type=Path), help="Write the figures into this card.")
+@card_option
 @json_option
 def command(eyes: Path, scenes: Path, agreement: float, page: Path | None, as_json: bool) -> None:
     """Seven classes from the eyes alone, the view alone and both; the influence score put to the test.

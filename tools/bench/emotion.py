@@ -27,6 +27,7 @@ from models.emotion_data import (
     read_npz,
 )
 from models.scores import auc, calibration_error, choose, confusion, recalls, uar, war
+from tools.bench.page import card_option
 from tools.data import data_root
 from tools.output import emit, json_option
 
@@ -35,7 +36,7 @@ CELL_PX, BINS = 8, 9
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of faces.")
-@click.option("--page", type=click.Path(path_type=Path), help="Write the figures into this card.")
+@card_option
 @json_option
 def command(data: Path, page: Path | None, as_json: bool) -> None:
     """Seven expressions from the eyes alone, beside gradient histograms + logistic regression.

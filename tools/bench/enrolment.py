@@ -17,6 +17,7 @@ from device.stages.emotion import EmotionSettings, EyeEmotionStage
 from device.types import EMOTIONS, EmotionEstimate, EyeFrame, Pupil
 from export.card import put_section
 from tools.bench.gate import open_share
+from tools.bench.page import card_option
 from tools.enroll import EVERY_MS
 from tools.open_source import open_source
 from tools.output import emit, json_option, progress
@@ -46,7 +47,7 @@ Pair = tuple[EyeFrame, Pupil]
     multiple=True,
     help="A recording with eye video; may be given again.",
 )
-@click.option("--page", type=click.Path(path_type=Path), help="Write the figures into this card.")
+@card_option
 @json_option
 def command(
     wearers: int, seconds: float, data: tuple[Path, ...], page: Path | None, as_json: bool

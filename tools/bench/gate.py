@@ -17,6 +17,7 @@ from device.personal import Personal, enrol, usual_neutral
 from device.stages.emotion import EmotionSettings
 from device.types import EmotionEstimate, Value
 from export.card import put_section
+from tools.bench.page import card_option
 from tools.enroll import looks
 from tools.output import emit, json_option, progress
 from tools.virtual_wearer import calibrated, virtual_wearer
@@ -28,7 +29,7 @@ WEARER = "virtual"
 @click.command()
 @click.option("--seconds", default=300.0, show_default=True, help="Length of the session.")
 @click.option("--seed", default=1, show_default=True, help="Which virtual wearer.")
-@click.option("--page", type=click.Path(path_type=Path), help="Write the figures into this card.")
+@card_option
 @json_option
 def command(seconds: float, seed: int, page: Path | None, as_json: bool) -> None:
     """The emotion stages on the virtual wearer's day, who feels nothing: all of it is neutral.

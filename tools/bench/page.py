@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from device.errors import InputError
 
+card_option = click.option(
+    "--page",
+    type=click.Path(exists=True, dir_okay=False, writable=True, path_type=Path),
+    help="Write the figures into this card.",
+)
+"""A model's card (docs/models), which must be there before anything is measured."""
 END = "<!-- end of figures -->"
 
 

@@ -14,6 +14,7 @@ from device.pupil import PupilEstimator
 from device.stages.emotion import EmotionSettings, EyeEmotionStage
 from device.types import EmotionEstimate, EyeFrame, Pupil
 from export.card import put_section
+from tools.bench.page import card_option
 from tools.open_source import open_source
 from tools.output import emit, json_option, progress
 
@@ -24,7 +25,7 @@ EVERY_MS = 100.0
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="A recording.")
 @click.option("--seconds", default=60.0, show_default=True, help="Used of it.")
-@click.option("--page", type=click.Path(path_type=Path), help="Write the figures into this card.")
+@card_option
 @json_option
 def command(data: Path, seconds: float, page: Path | None, as_json: bool) -> None:
     """How often the eye network need not run because its crops barely changed, and what that costs.
