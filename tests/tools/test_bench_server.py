@@ -48,6 +48,6 @@ def test_a_tiny_run(peers: str, tmp_path: Path) -> None:
 def test_without_a_browser_the_page_is_not_measured_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tools.bench.page_load.shutil.which", lambda name: None)
+    monkeypatch.setattr("tools.chromium.shutil.which", lambda name: None)
     assert page_load(1) is None
     assert "it needs Chromium" in capsys.readouterr().err
