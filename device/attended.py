@@ -51,27 +51,29 @@ class RecentGaze:
 
     def __init__(self, geometry: SceneGeometry) -> None:
         self._geometry = geometry
-        self._places: deque[tuple[int, float, float]] = deque()
+        self._seen: deque[Gaze] = deque()
 
     def push(self, value: Gaze) -> None:
         """Take one sample; an eye that is lost has none."""
         self._forget(value.t_ns)
         if value.confidence >= GAZE_CONFIDENCE:
-            x, y = in_frame(self._geometry, value.azimuth_deg, value.elevation_deg)
-            if np.isfinite(x) and np.isfinite(y):
-                self._places.append((value.t_ns, float(x), float(y)))
+            self._seen.append(value)
 
     def at(self, t_ns: int) -> tuple[float, float] | None:
         """(x, y) in fractions of the frame; None where the eyes have not been seen lately."""
         self._forget(t_ns)
-        if not self._places:
+        places = np.array(
+            [in_frame(self._geometry, g.azimuth_deg, g.elevation_deg) for g in self._seen]
+        ).reshape(-1, 2)
+        places = places[np.isfinite(places).all(axis=1)]
+        if not len(places):
             return None
-        x, y = np.median(np.array(self._places)[:, 1:], axis=0)
+        x, y = np.median(places, axis=0)
         return float(x), float(y)
 
     def _forget(self, t_ns: int) -> None:
-        while self._places and self._places[0][0] < t_ns - GAZE_NS:
-            self._places.popleft()
+        while self._seen and self._seen[0].t_ns < t_ns - GAZE_NS:
+            self._seen.popleft()
 
 
 def attended_region(
@@ -86,12 +88,7 @@ def attended_region(
     `near`: how far outside a box, as a share of the frame, the middle of the place, or the gaze (in fractions
     of the frame), may lie.
     """
-    middle = _middle(place)
-    holds = [
-        i
-        for i, d in enumerate(found)
-        if _holds(d, middle, near) or (gaze is not None and _holds(d, gaze, near))
-    ]
+    holds = around(found, near, _middle(place), *(() if gaze is None else (gaze,)))
     if not holds:
         return place, ()
     boxes = np.array([corners(d.region) for d in found])
@@ -124,7 +121,7 @@ def attended_names(
     names = tuple(i for i in parts if i < named)
     if names:
         return region, names
-    holds = around(found[:named], place, near)
+    holds = around(found[:named], near, _middle(place))
     if not holds:
         return region, ()
     boxes = np.array([corners(found[i].region) for i in holds])
@@ -136,10 +133,9 @@ def attended_names(
     return region, (holds[int((sure * (shared + 1e-4)).argmax())],)
 
 
-def around(found: Sequence[Detection], place: Region, near: float) -> list[int]:
-    """Those of `found` whose box holds the middle of a place, give or take `near`."""
-    middle = _middle(place)
-    return [i for i, d in enumerate(found) if _holds(d, middle, near)]
+def around(found: Sequence[Detection], near: float, *points: tuple[float, float]) -> list[int]:
+    """Those of `found` whose box holds one of the points, give or take `near`."""
+    return [i for i, d in enumerate(found) if any(_holds(d, point, near) for point in points)]
 
 
 def _middle(place: Region) -> tuple[float, float]:

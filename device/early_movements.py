@@ -12,14 +12,21 @@ from device.types import EyeMovement, Gaze
 
 
 class EarlyMovements:
-    """One stream of gaze in, eye movements out, `delay_ms` after their light at the latest."""
+    """The eye movements a stage goes by: classified here, `delay_ms` after their light at the latest.
+
+    With a delay of 0 those of the events stage, as late as they come.
+    """
 
     def __init__(self, delay_ms: float) -> None:
-        self._movements = EyeMovements(EventSettings(delay_ms=delay_ms))
+        self._own = EyeMovements(EventSettings(delay_ms=delay_ms)) if delay_ms else None
 
-    def push(self, value: Gaze) -> list[EyeMovement]:
-        """Take one gaze sample; what is now due, oldest first."""
-        samples = self._movements.push(
+    def take(self, value: Gaze | EyeMovement) -> list[EyeMovement]:
+        """A gaze sample, or what the events stage says; what is now due, oldest first."""
+        if isinstance(value, EyeMovement):
+            return [value] if self._own is None else []
+        if self._own is None:
+            return []
+        samples = self._own.push(
             value.t_ns, value.azimuth_deg, value.elevation_deg, value.confidence
         )
         return [movement_of(sample) for sample in samples]

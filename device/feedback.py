@@ -68,9 +68,7 @@ def learn(home: Path, wearer: str, model_sha256: str) -> Personal | None:
         if now is None:
             if not items:
                 return None
-            now = Personal(
-                wearer=wearer, model_sha256=model_sha256, version=0, why="nothing learnt yet"
-            )
+            now = own.blank(wearer, model_sha256)
         made = own.learn(now, items)
         if made is not now:
             own.write(home, made)

@@ -147,6 +147,11 @@ def usual_neutral(model_sha256: str, folder: Path = WEIGHTS) -> Neutral:
     return neutral
 
 
+def blank(wearer: str, model_sha256: str) -> Personal:
+    """What is known of a wearer who neither enrolled nor corrected anything."""
+    return Personal(wearer=wearer, model_sha256=model_sha256, version=0, why="nothing learnt yet")
+
+
 def enrol(
     wearer: str,
     model_sha256: str,

@@ -33,9 +33,8 @@ def write_card(
     `keep` that are not among the figures. `command` is what makes it all again.
     """
     prose = _kept_prose(path)
-    kept = [
-        s for s in _sections(path) if (name := s.split("\n", 1)[0]) in keep and name not in figures
-    ]
+    before = _split(path)[1:] if path.exists() else []
+    kept = [s for s in before if (name := s.split("\n", 1)[0]) in keep and name not in figures]
     parts = [
         f"# {spec.name} {spec.version}",
         f"{PROSE_START}\n\n{prose}\n\n{PROSE_END}",
@@ -56,7 +55,7 @@ def replace_sections(path: Path, begins: Sequence[str], figures: Mapping[str, An
 
     Everything else of the card is kept. Raises ValueError if the card has no such section.
     """
-    head, *sections = path.read_text(encoding="utf-8").rstrip("\n").split("\n\n## ")
+    head, *sections = _split(path)
     old = [s for s in sections if s.startswith(tuple(begins))]
     if not old:
         raise ValueError(f"{path}: has no section that begins with {' or '.join(begins)}")
@@ -68,7 +67,7 @@ def replace_sections(path: Path, begins: Sequence[str], figures: Mapping[str, An
 
 def put_section(path: Path, heading: str, measured: Any) -> None:
     """Write one section of an existing card anew, or at its end if it is not there yet."""
-    head, *sections = path.read_text(encoding="utf-8").rstrip("\n").split("\n\n## ")
+    head, *sections = _split(path)
     made = f"{heading}\n\n{_section(measured)}"
     if any(s.split("\n", 1)[0] == heading for s in sections):
         sections = [made if s.split("\n", 1)[0] == heading else s for s in sections]
@@ -77,11 +76,9 @@ def put_section(path: Path, heading: str, measured: Any) -> None:
     path.write_text("\n\n## ".join([head, *sections]) + "\n", encoding="utf-8")
 
 
-def _sections(path: Path) -> list[str]:
-    """Text of an existing card's sections, each from its heading on."""
-    if not path.exists():
-        return []
-    return path.read_text(encoding="utf-8").rstrip("\n").split("\n\n## ")[1:]
+def _split(path: Path) -> list[str]:
+    """An existing card's head, then its sections, each from its heading on."""
+    return path.read_text(encoding="utf-8").rstrip("\n").split("\n\n## ")
 
 
 def _kept_prose(path: Path) -> str:

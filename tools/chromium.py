@@ -1,4 +1,4 @@
-"""Headless Chromium, where it is installed: to time our pages and to take pictures of them."""
+"""Headless Chromium, where it is installed: to time our pages, to test them and to take pictures of them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
 MISSING = (
     "it needs Chromium, its driver and selenium "
     "(apt-get install chromium chromium-driver; pip install selenium)"
@@ -31,15 +40,16 @@ def programs() -> tuple[str, str] | None:
 def chromium(
     browser: str, driver: str, width_px: int = 1280, height_px: int = 900
 ) -> Iterator[Any]:
-    """A selenium driver of a browser with nothing in its profile."""
+    """A selenium driver of a browser with nothing in its profile; its console can be read."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     with TemporaryDirectory(prefix="beheld-chromium-") as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = browser
-        for flag in (*FLAGS, f"--user-data-dir={Path(profile)}"):
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         found = webdriver.Chrome(options, Service(driver))
         size = {"width": width_px, "height": height_px, "deviceScaleFactor": 1, "mobile": False}
         found.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)  # of the page alone

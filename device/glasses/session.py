@@ -199,10 +199,7 @@ def remember(settings: LiveSettings, witness: Witness, agreement: Agreement | No
                 return
             now = personal.read(home, wearer)
             if now is None:
-                sha256 = load("eye_emotion").sha256
-                now = Personal(
-                    wearer=wearer, model_sha256=sha256, version=0, why="nothing learnt yet"
-                )
+                now = personal.blank(wearer, load("eye_emotion").sha256)
             made = personal.lived(now, agreement)
             if made is not now:
                 personal.write(home, made)

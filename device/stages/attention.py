@@ -158,7 +158,7 @@ class AttentionStage:
         settings = settings or AttentionSettings()
         self._model = model
         self._inputs = InputBuilder(geometry, settings)
-        self._early = EarlyMovements(settings.early_ms) if settings.early_ms else None
+        self._early = EarlyMovements(settings.early_ms)
         self._eyes_share = settings.eyes_share if settings.inputs == "both" else 0.0
         state = next(t for t in model.spec.inputs if t.name == "state")
         self._blank = np.zeros([d or 1 for d in state.shape], np.float32)
@@ -166,12 +166,8 @@ class AttentionStage:
         self._eyes_state = self._blank
 
     def step(self, value: Gaze | SceneFrame | EyeMovement) -> Iterable[Value]:
-        if isinstance(value, EyeMovement):
-            if self._early is None:
-                self._inputs.push(value)
-            return
-        if isinstance(value, Gaze):
-            for movement in () if self._early is None else self._early.push(value):
+        if not isinstance(value, SceneFrame):
+            for movement in self._early.take(value):
                 self._inputs.push(movement)
             return
         due = self._inputs.frame(value)

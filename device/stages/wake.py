@@ -151,8 +151,7 @@ class WakeStage:
 
     def __init__(self, settings: WakeSettings | None = None) -> None:
         self._set = settings or WakeSettings()
-        early = self._set.early_ms > 0 and self._set.policy == "fused"
-        self._early = EarlyMovements(self._set.early_ms) if early else None
+        self._early = EarlyMovements(self._set.early_ms if self._set.policy == "fused" else 0.0)
         self._state = WATCHING
         self._look = Look(
             same_place_deg=self._set.same_place_deg, glance_ns=_ns(self._set.glance_ms)
@@ -177,11 +176,10 @@ class WakeStage:
         # Eye movements come up to the classifier's delay after their light; a decision is taken now.
         self._now_ns = max(self._now_ns, value.t_ns)
         match value:
-            case Gaze() if self._early is not None:
-                for movement in self._early.push(value):
-                    yield from self._follow(movement)
-            case EyeMovement() if self._early is None:
-                yield from self._follow(value)
+            case Gaze() | EyeMovement():
+                for movement in self._early.take(value):
+                    self._look.push(movement)
+                    yield from self._eyes(self._now_ns, self._look.dwell_ms(movement.t_ns))
             case Attention():
                 yield from self._attention(value)
             case EmotionEstimate():
@@ -198,10 +196,6 @@ class WakeStage:
             yield from self._go(WATCHING, end_ns, "the session is over", until_ns=end_ns)
 
     # --- what is judged ---------------------------------------------------------------------------
-
-    def _follow(self, value: EyeMovement) -> Iterator[Value]:
-        self._look.push(value)
-        yield from self._eyes(self._now_ns, self._look.dwell_ms(value.t_ns))
 
     def _eyes(self, t_ns: int, dwell_ms: float) -> Iterator[Value]:
         """A look may start things; time that passes may end them."""

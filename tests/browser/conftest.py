@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,8 +9,6 @@ import cv2
 import numpy as np
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 
 from device.identity import Credentials, Identity, pair
 from device.session_report import leave_report
@@ -19,30 +16,20 @@ from device.sync import Syncer
 from server.embedded import Running, start
 from server.settings import ServerSettings
 from tests.server.snippets import days_of_life, session_document
+from tools.chromium import MISSING, chromium, programs
 from tools.sentence.encoder import packaged
 
 PHOTOS = Path(__file__).parents[2] / "device" / "emulator" / "photos"
 ARTEFACTS = Path(__file__).parents[2] / "artefacts" / "browser"
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-)
 
 
 @pytest.fixture(scope="session")
-def chromium() -> str:
-    """Path of Chromium; skips with the remedy where it or its driver is absent."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None or shutil.which("chromedriver") is None:
-        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
-    return browser
+def installed() -> tuple[str, str]:
+    """Paths of Chromium and its driver; skips with the remedy where one of them is absent."""
+    found = programs()
+    if found is None:
+        pytest.skip(MISSING)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -81,17 +68,10 @@ def deliver(served: Running, home: Path) -> Callable[[Path], None]:
 
 
 @pytest.fixture(scope="session")
-def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+def browser(installed: tuple[str, str]) -> Iterator[webdriver.Chrome]:
     """One browser for all tests: starting it is what costs."""
-    options = Options()
-    options.binary_location = chromium
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+    with chromium(*installed) as driver:
+        yield driver
 
 
 @pytest.fixture

@@ -109,9 +109,12 @@ def sections(found: dict[str, Any], name: str) -> dict[str, Any]:
     told = {k: found[k] for k in ("n", "uar", "war", "baseline_uar", "calibration_error")}
     one = {"calibration_error": found["one_eye"]["calibration_error"]}
     made = {
-        f"{of}: classes (rows) and what was chosen": {**_table(found), "all": told},
+        f"{of}: classes (rows) and what was chosen": {
+            **_table(found, found["classes"]),
+            "all": told,
+        },
         f"{of}: one eye, every picture's left and right": {
-            **_table({**found, **found["one_eye"]}),
+            **_table(found["one_eye"], found["classes"]),
             "all": one,
         },
     }
@@ -120,8 +123,7 @@ def sections(found: dict[str, Any], name: str) -> dict[str, Any]:
     return made
 
 
-def _table(found: dict[str, Any]) -> dict[str, dict[str, float]]:
-    classes = found["classes"]
+def _table(found: dict[str, Any], classes: list[str]) -> dict[str, dict[str, float]]:
     return {
         label: {"recall": found["per_class"][label], **dict(zip(classes, row, strict=True))}
         for label, row in zip(classes, found["confusion"], strict=True)

@@ -11,18 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from device.calibration import USABLE
 from device.emulator import Emulator, EmulatorSettings
 from device.eye_view import observe
 from device.stages.gaze import Estimator
 from device.types import EyeFrame, Gaze
+from tools.bench.gaze import bins, judged
 from tools.bench.page import table
 from tools.calibrate import EyeRecording
 
 SEEDS = (11, 12, 13)
 LENGTHS_S = (5, 10, 20, 30)
 SCORED = "45-90s"
-SLIPPAGE_MM = 0.6
-"""The emulator's own: how far glasses creep on the nose within minutes."""
+SLIPPAGE_MM = EmulatorSettings().slippage_mm
+"""How far glasses creep on the nose within minutes."""
 
 
 def drawn(
@@ -59,12 +61,10 @@ def lengths(estimator: Estimator) -> str:
 def _row(
     name: str, wearers: Sequence[EyeRecording], estimator: Estimator, length_s: int
 ) -> list[str]:
-    from tools.bench.gaze import bins, judged
-
     runs = [judged(w, estimator, f"0-{length_s}s", SCORED) for w in wearers]
     off = np.concatenate([run.off for run in runs])
     confidence = np.concatenate([run.confidence for run in runs])
-    errors = off[(usable := confidence >= 0.5)]
+    errors = off[(usable := confidence >= USABLE)]
     stated: list[dict[str, Any]] = bins(confidence, off)
     return [
         name,
