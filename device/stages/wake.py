@@ -59,7 +59,8 @@ class WakeSettings:
     and with it `enter_probability` (0.55 where it was 0.6), `dismiss_probability` (0.35, 0.3) and `rare`
     (0.25, 0.2). All of it together, on sessions, composites and days: onset from 516 to 461 ms, 718 to 633
     and 731 to 636, F1 from 0.81 to 0.80, 0.68 to 0.73 and 0.29 to 0.30, false captures an hour from 50 to 37,
-    131 to 101 and 58 to 70; days take 13 J an hour more.
+    131 to 101 and 58 to 70; days take 13 J an hour more (by an exact replay, not a command of this
+    repository).
     `rest_ms` on emulator seeds 9210 to 9222 and ordinary days 11 to 16 (`checks`): resting longer costs
     no F1 there."""
 
